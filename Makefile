@@ -1,0 +1,39 @@
+# `make demo` and `make test` need nothing but Python 3.11 or later: they set up .venv themselves and skip what is done.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test quality style study clean install
+.DEFAULT_GOAL := demo
+
+install: $(INSTALLED)
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("hf-newsmatch needs Python 3.11 or later, this is %d.%d: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml scripts/train.py --overwrite
+	$(BIN)/python scripts/interpolate.py
+	$(BIN)/python scripts/predict.py
+	$(BIN)/python scripts/evaluate.py
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+quality: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+style: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+study: $(INSTALLED)
+	$(BIN)/python scripts/study.py
+
+clean:
+	rm -rf $(VENV) outputs build src/*.egg-info .pytest_cache .ruff_cache

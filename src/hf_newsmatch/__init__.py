@@ -1,0 +1,1 @@
+"""hf-newsmatch: rank, for each news text, the pictures most likely published with it."""

@@ -1,0 +1,32 @@
+"""The one kind of error that is the user's to mend, and how a script ends on it."""
+
+import functools
+import sys
+from collections.abc import Callable
+
+
+class NewsMatchError(ValueError):
+    """Bad input. The message is one sentence that names the file, the row and the remedy."""
+
+
+def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
+    """Let a script's `main` end with exit code 2 and one sentence, no traceback, on a [`NewsMatchError`].
+
+    Errors of the operating system (a missing file, a folder without write permission, a full disk) name their file
+    and are the user's to mend too. Anything else is a defect of ours and keeps its traceback.
+    """
+
+    @functools.wraps(main)
+    def wrapper(*args, **kwargs):
+        try:
+            return main(*args, **kwargs)
+        except NewsMatchError as error:
+            message = str(error)
+        except OSError as error:
+            message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        print(f"{sys.argv[0]}: error: {message}", file=sys.stderr)
+        sys.exit(2)
+
+    return wrapper
