@@ -1,1 +1,63 @@
 """hf-newsmatch: rank, for each news text, the pictures most likely published with it."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__
+
+# Name to the module that defines it; imported on first use, so that `import hf_newsmatch` stays light.
+_EXPORTS = {
+    "ContrastiveCollator": "data.collator",
+    "ContrastiveTrainer": "trainer",
+    "ContrastiveTrainingArguments": "trainer",
+    "NewsMatchError": "errors",
+    "Ranking": "retrieval",
+    "check_pictures": "data.pictures",
+    "choose_alpha": "wise_ft",
+    "chronological_split": "data.splits",
+    "contrastive_loss": "losses",
+    "embed_images": "embeddings",
+    "embed_texts": "embeddings",
+    "interpolate": "wise_ft",
+    "load_articles": "data.newsimages",
+    "load_clip": "modeling",
+    "load_gold": "data.newsimages",
+    "load_images": "data.newsimages",
+    "load_pairs": "data.newsimages",
+    "open_picture": "data.pictures",
+    "rank": "retrieval",
+    "read_predictions": "retrieval",
+    "score": "metrics",
+    "split_report": "data.splits",
+    "sweep_alpha": "wise_ft",
+    "write_newsroom": "demo",
+    "write_predictions": "retrieval",
+}
+__all__ = [*sorted(_EXPORTS), "__version__"]
+
+if TYPE_CHECKING:
+    from .data.collator import ContrastiveCollator
+    from .data.newsimages import load_articles, load_gold, load_images, load_pairs
+    from .data.pictures import check_pictures, open_picture
+    from .data.splits import chronological_split, split_report
+    from .demo import write_newsroom
+    from .embeddings import embed_images, embed_texts
+    from .errors import NewsMatchError
+    from .losses import contrastive_loss
+    from .metrics import score
+    from .modeling import load_clip
+    from .retrieval import Ranking, rank, read_predictions, write_predictions
+    from .trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+    from .wise_ft import choose_alpha, interpolate, sweep_alpha
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

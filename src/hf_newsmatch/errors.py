@@ -9,6 +9,11 @@ class NewsMatchError(ValueError):
     """Bad input. The message is one sentence that names the file, the row and the remedy."""
 
 
+def first_sentence(error: Exception) -> str:
+    """What another library's long message comes down to: its first sentence on one line, without the full stop."""
+    return " ".join(str(error).split()).split(". ")[0].rstrip(".")
+
+
 def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
     """Let a script's `main` end with exit code 2 and one sentence, no traceback, on a [`NewsMatchError`].
 

@@ -1,0 +1,77 @@
+"""Score prediction files: MRR@100 and Recall@k with 95 % intervals.
+
+    python scripts/evaluate.py                                                       # the runs in outputs/demo
+    python scripts/evaluate.py --predictions run1.tsv run2.tsv --gold_file gold.tsv  # any files
+
+Prints tables and writes them as JSON and Markdown: OUTPUT_DIR/scores.json and scores.md, or what --scores_file names.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from hf_newsmatch.arguments import EvaluateArguments, parse_arguments, set_up_logging
+from hf_newsmatch.data.newsimages import load_articles, load_gold, load_images
+from hf_newsmatch.errors import NewsMatchError, exits_cleanly
+from hf_newsmatch.experiment import Experiment
+from hf_newsmatch.files import atomic_path, write_json
+from hf_newsmatch.metrics import compare_runs
+from hf_newsmatch.metrics.tables import markdown_table, terminal_table
+from hf_newsmatch.retrieval import read_predictions
+
+logger = logging.getLogger("hf_newsmatch.evaluate")
+
+
+@exits_cleanly
+def main() -> None:
+    (args,) = parse_arguments(EvaluateArguments, description=__doc__.splitlines()[0])
+    set_up_logging()
+    comparisons = compare_files(args) if args.predictions else compare_experiment(args)
+    console = Console()
+    for name, comparison in comparisons.items():
+        console.print(terminal_table(comparison, title(name)))
+    scores_file = Path(args.scores_file or Path(args.output_dir) / "scores.json")
+    if args.scores_file or not args.predictions:
+        write_json(comparisons, scores_file)
+        with atomic_path(scores_file.with_suffix(".md")) as temporary:
+            tables = [markdown_table(comparison, title(name)) for name, comparison in comparisons.items()]
+            temporary.write_text("\n".join(tables), encoding="utf-8")
+        logger.info("Written to %s and %s.", scores_file, scores_file.with_suffix(".md").name)
+
+
+def title(name: str) -> str:
+    """The heading of a part's table; the validation part's says that it was not unseen."""
+    return f"{name} (chose the epoch and alpha: optimistic)" if name == "validation" else name
+
+
+def compare_files(args: EvaluateArguments) -> dict[str, dict[str, Any]]:
+    """Score any prediction files against a gold file."""
+    if not args.gold_file:
+        raise NewsMatchError("--predictions needs --gold_file, the true picture of each article.")
+    articles = load_articles(args.test_articles_file) if args.test_articles_file else None
+    gold = load_gold(args.gold_file, articles)
+    candidates = load_images(args.candidates)["image_id"] if args.candidates else None
+    rankings = {str(file): read_predictions(file) for file in args.predictions}
+    return {Path(args.gold_file).name: compare_runs(rankings, gold, args.ks, candidates, args.seed)}
+
+
+def compare_experiment(args: EvaluateArguments) -> dict[str, dict[str, Any]]:
+    """Score the runs that scripts/predict.py wrote, of every part that has gold."""
+    experiment = Experiment.open(args.output_dir)
+    comparisons = {}
+    for split in experiment.predicted_splits():
+        gold = experiment.gold(split)
+        if gold is None:
+            logger.warning("The %s part has no gold and cannot be scored.", split)
+            continue
+        rankings = experiment.rankings(split)
+        comparisons[split] = compare_runs(rankings, gold, args.ks, experiment.candidates(split), args.seed)
+    if not comparisons:
+        raise NewsMatchError(f"{args.output_dir} has no prediction that can be scored; run scripts/predict.py first.")
+    return comparisons
+
+
+if __name__ == "__main__":
+    main()

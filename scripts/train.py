@@ -1,0 +1,108 @@
+"""Fine-tune CLIP on a news data set.
+
+    accelerate launch scripts/train.py                                # the embedded demo newsroom
+    accelerate launch scripts/train.py --config recipes/rss.yaml      # a recipe
+    accelerate launch scripts/train.py --articles_file articles.tsv --image_dir images --output_dir outputs/mine
+
+Writes the checkpoint to OUTPUT_DIR/fine_tuned and what later steps need to know to OUTPUT_DIR/newsmatch.json.
+"""
+
+import dataclasses
+import logging
+import shutil
+from pathlib import Path
+
+from transformers import set_seed
+
+from hf_newsmatch.arguments import (
+    DataArguments,
+    ModelArguments,
+    TrainArguments,
+    parse_arguments,
+    set_up_logging,
+    use_all_cores,
+)
+from hf_newsmatch.checkpoints import save_checkpoint
+from hf_newsmatch.errors import NewsMatchError, exits_cleanly
+from hf_newsmatch.experiment import Experiment
+from hf_newsmatch.files import atomic_path
+from hf_newsmatch.modeling import load_clip
+from hf_newsmatch.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_several_processes
+
+logger = logging.getLogger("hf_newsmatch.train")
+
+DEMO_RECIPE = Path(__file__).parent.parent / "recipes" / "demo.yaml"
+
+
+@exits_cleanly
+def main() -> None:
+    # ---- Arguments --------------------------------------------------------------------------------------------------
+    data_args, model_args, training_args, train_args = parse_arguments(
+        DataArguments,
+        ModelArguments,
+        ContrastiveTrainingArguments,
+        TrainArguments,
+        description=__doc__.splitlines()[0],
+        default_config=DEMO_RECIPE,
+    )
+    set_up_logging()
+    use_all_cores()
+    refuse_several_processes(training_args)
+    set_seed(training_args.seed)
+    output_dir = Path(training_args.output_dir)
+    fine_tuned = output_dir / "fine_tuned"
+    if fine_tuned.exists() and not train_args.overwrite:
+        raise NewsMatchError(
+            f"{fine_tuned} exists already; pass --overwrite to train again, or name another --output_dir."
+        )
+
+    # ---- Data and model ---------------------------------------------------------------------------------------------
+    experiment, data = Experiment.create(output_dir, data_args, model_args)
+    for name, part in data.report["split"]["parts"].items():
+        logger.info("%s: %s", name, part)
+    model, processor = load_clip(model_args.model_name_or_path, model_args.model_revision)
+
+    # ---- Training ---------------------------------------------------------------------------------------------------
+    if training_args.resume_from_checkpoint is None:
+        for checkpoint in output_dir.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    trainer = ContrastiveTrainer(
+        model=model,
+        args=training_args,
+        processing_class=processor,
+        train_dataset=data.train,
+        eval_dataset=data.validation,
+        text_fields=data_args.text_fields,
+    )
+    result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+
+    # ---- What is kept -----------------------------------------------------------------------------------------------
+    with atomic_path(fine_tuned) as temporary:
+        save_checkpoint(trainer.model, processor, temporary)
+    state = trainer.state
+    experiment.record["train"] = {
+        "arguments": {**dataclasses.asdict(train_args), **training_args.to_dict()},
+        "metrics": result.metrics,
+        "best_metric": {training_args.metric_for_best_model: state.best_metric},
+        "best_step": state.best_global_step,
+        "log_history": state.log_history,
+    }
+    experiment.save()
+    logger.info("The fine-tuned model is in %s (%s).", fine_tuned, kept(trainer))
+
+
+def kept(trainer: ContrastiveTrainer) -> str:
+    """Which epoch's weights were kept, and why."""
+    args, state = trainer.args, trainer.state
+    if not args.load_best_model_at_end or state.best_metric is None:
+        return "the last epoch's weights"
+    epoch = next(row["epoch"] for row in state.log_history if row["step"] == state.best_global_step and "epoch" in row)
+    extreme = "highest" if args.greater_is_better else "lowest"
+    return (
+        f"epoch {epoch:g} of {args.num_train_epochs:g}, with the {extreme} validation"
+        f" {args.metric_for_best_model.removeprefix('eval_')}, {state.best_metric:.4f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""The command line every script shares: dataclasses, a YAML recipe under them, flags over it."""
+
+import argparse
+import dataclasses
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from .errors import NewsMatchError, first_sentence
+
+DEFAULT_OUTPUT_DIR = "outputs/demo"
+
+
+@dataclass
+class DataArguments:
+    """Where texts and pictures come from and how they are split. Paths are files or folders; see the README."""
+
+    demo: str | None = field(
+        default=None,
+        metadata={"help": "Draw a domain of the embedded demo newsroom instead of reading files: feed or portal."},
+    )
+    corpus_seed: int = field(default=0, metadata={"help": "With --demo: the seed of the corpus."})
+    articles_file: str | None = field(
+        default=None,
+        metadata={"help": "Linked articles to train and validate on, any NewsImages edition or a Hub id."},
+    )
+    image_dir: str | None = field(
+        default=None, metadata={"help": "Folder of their pictures; by default `images` beside the articles file."}
+    )
+    test_articles_file: str | None = field(
+        default=None, metadata={"help": "Articles to predict for, when the edition has a test list."}
+    )
+    test_images: str | None = field(
+        default=None,
+        metadata={
+            "help": "Candidate pictures of the test part, a list or a folder; by default those that its list links."
+        },
+    )
+    test_image_dir: str | None = field(
+        default=None, metadata={"help": "Folder of the test pictures; by default --image_dir."}
+    )
+    gold_file: str | None = field(
+        default=None, metadata={"help": "The true picture of each test article, when it is known."}
+    )
+    text_fields: list[str] = field(
+        default_factory=lambda: ["title", "text"],
+        metadata={"help": "What CLIP reads, joined by '. ', cut at the end."},
+    )
+    holdout_test: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Hold out the newest 20 % of the articles file as the test part; by default when there is no"
+            " --test_articles_file. With false, all of it is split into training and validation part."
+        },
+    )
+    train_fraction: float = field(default=0.8, metadata={"help": "Share of the oldest pairs that is trained on."})
+    sort_by: str | None = field(
+        default=None,
+        metadata={
+            "help": "What 'oldest' means: published, date_number or file (its own order). By default the first of"
+            " these that every row has."
+        },
+    )
+    skip_bad_rows: bool = field(
+        default=False, metadata={"help": "Leave out rows that cannot be read and list them, instead of stopping."}
+    )
+
+
+@dataclass
+class ModelArguments:
+    """Which checkpoint everything starts from."""
+
+    model_name_or_path: str = field(
+        default="openai/clip-vit-base-patch32",
+        metadata={"help": "Any CLIP checkpoint, a Hub id or a folder; 'demo' is the tiny one inside the package."},
+    )
+    model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
+
+
+@dataclass
+class TrainArguments:
+    """What `scripts/train.py` takes beside data, model and recipe."""
+
+    overwrite: bool = field(
+        default=False, metadata={"help": "Replace a fine-tuned model that the output folder holds already."}
+    )
+
+
+@dataclass
+class InterpolateArguments:
+    """What `scripts/interpolate.py` takes."""
+
+    alpha: str = field(
+        default="auto",
+        metadata={
+            "help": "From 0 (zero-shot) to 1 (fine-tuned), or auto: the one of 0, 0.1 … 1 with the highest validation"
+            " Recall@1."
+        },
+    )
+    output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run."})
+    batch_size: int = field(default=256, metadata={"help": "Texts or pictures a forward pass of the sweep."})
+
+
+@dataclass
+class PredictArguments:
+    """What `scripts/predict.py` takes beside data and model."""
+
+    output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run."})
+    splits: list[str] = field(
+        default_factory=lambda: ["validation", "test"], metadata={"help": "The parts to predict for."}
+    )
+    runs: list[str] | None = field(
+        default=None, metadata={"help": "Of zero_shot, fine_tuned and wise_ft; by default those whose model exists."}
+    )
+    k: int = field(default=100, metadata={"help": "Pictures an article."})
+    batch_size: int = field(default=64, metadata={"help": "Texts or pictures a forward pass."})
+    num_workers: int = field(default=0, metadata={"help": "Processes that decode pictures; 0 for none extra."})
+
+
+@dataclass
+class EvaluateArguments:
+    """What `scripts/evaluate.py` takes."""
+
+    output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run."})
+    predictions: list[str] | None = field(
+        default=None, metadata={"help": "Prediction files to score instead of the folder's runs; needs --gold_file."}
+    )
+    gold_file: str | None = field(default=None, metadata={"help": "With --predictions: the true pictures."})
+    test_articles_file: str | None = field(
+        default=None, metadata={"help": "With --predictions: the list that links article ids and gold by url (2021)."}
+    )
+    candidates: str | None = field(
+        default=None, metadata={"help": "With --predictions: the candidate pictures, a list or a folder, to check by."}
+    )
+    scores_file: str | None = field(
+        default=None, metadata={"help": "JSON file to write, Markdown beside it; by default scores.json of the run."}
+    )
+    ks: list[int] = field(default_factory=lambda: [1, 5, 10, 50, 100], metadata={"help": "The k of Recall@k."})
+    seed: int = field(default=0, metadata={"help": "Of the bootstrap."})
+
+
+def parse_arguments(
+    *dataclass_types: type,
+    description: str,
+    argv: Sequence[str] | None = None,
+    default_config: str | Path | None = None,
+) -> tuple[Any, ...]:
+    """Parse the command line into dataclasses, over the values of the YAML file that `--config` names.
+
+    Args:
+        dataclass_types (`type`):
+            The dataclasses, as for `HfArgumentParser`.
+        description (`str`):
+            The script's own, shown by `--help`.
+        argv (`Sequence[str]`, *optional*):
+            The arguments; those of the process by default.
+        default_config (`str` or `Path`, *optional*):
+            The YAML file to take when neither it nor the flags name any data.
+
+    Returns:
+        `tuple`: one instance of each dataclass.
+
+    Raises:
+        [`NewsMatchError`]: on a recipe that cannot be read, a key in it that no dataclass has, or a value that one
+            refuses. Unknown flags end as argparse ends them, with exit code 2.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    config_parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    config_parser.add_argument("--config")
+    config, flags = config_parser.parse_known_args(argv)
+
+    parser = HfArgumentParser(dataclass_types, description=description, allow_abbrev=False)
+    parser.add_argument("--config", metavar="YAML", help="A recipe: the values below by name. Flags override it.")
+    file = config.config
+    if file is None and default_config is not None and not _names_data(flags):
+        file = default_config
+    if file is not None:
+        parser.set_defaults(**_read_recipe(file, dataclass_types))
+    try:
+        # flags only: argparse would let a `--config` inside pass, but it is read already
+        return parser.parse_args_into_dataclasses(flags, look_for_args_file=False)[: len(dataclass_types)]
+    except (ValueError, TypeError) as error:
+        raise NewsMatchError(first_sentence(error) + ".") from error
+
+
+def _names_data(flags: Sequence[str]) -> bool:
+    return any(flag.split("=")[0] in ("--articles_file", "--demo") for flag in flags)
+
+
+def _read_recipe(file: str | Path, dataclass_types: Sequence[type]) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NewsMatchError(f"The recipe {file} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise NewsMatchError(f"The recipe {file} is not YAML: {first_sentence(error)}.") from error
+    if not isinstance(values, dict):
+        raise NewsMatchError(f"The recipe {file} is to hold lines like `learning_rate: 1e-5`.")
+    # one recipe serves every script: each takes its own keys and leaves the others'
+    unknown = sorted(set(values) - _field_names(_all_dataclasses()))
+    if unknown:
+        raise NewsMatchError(f"The recipe {file} has the key '{unknown[0]}', which no script knows.")
+    own = _field_names(dataclass_types)
+    return {name: value for name, value in values.items() if name in own}
+
+
+def _all_dataclasses() -> list[type]:
+    from .trainer import ContrastiveTrainingArguments
+
+    scripts = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments]
+    return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *scripts]
+
+
+def _field_names(dataclass_types: Sequence[type]) -> set[str]:
+    return {
+        item.name for dataclass_type in dataclass_types for item in dataclasses.fields(dataclass_type) if item.init
+    }
+
+
+def set_up_logging() -> None:
+    """Log to the terminal, with the time, and keep the libraries' own chatter out of it."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("hf_newsmatch").setLevel(logging.INFO)
+
+
+def use_all_cores() -> None:
+    """Undo the single thread that `accelerate launch` gives a process by default.
+
+    It sets `OMP_NUM_THREADS=1` unless the user set it, which halves the speed of one process on two cores. Only a
+    launcher's value is overridden, never one in a process that was started directly.
+    """
+    import torch
+
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if launched and os.environ.get("OMP_NUM_THREADS") == "1" and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())

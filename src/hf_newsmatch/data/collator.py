@@ -1,0 +1,56 @@
+"""From rows of the schema to a batch that CLIP reads."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import BatchEncoding, ProcessorMixin
+
+from .pictures import open_picture
+
+DEFAULT_TEXT_FIELDS = ("title", "text")
+
+
+def join_text(row: Mapping[str, Any], text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS) -> str:
+    """Join the non-empty fields of an article by `". "`, headline first, so that cutting at the context keeps it."""
+    return ". ".join(row[field] for field in text_fields if row[field])
+
+
+def stable_id(value: str) -> int:
+    """A 63-bit integer that is the same for the same string in every process and run (unlike `hash`)."""
+    return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest()) >> 1
+
+
+@dataclass
+class ContrastiveCollator:
+    """Decodes the pictures, joins and tokenizes the texts, and says which rows share a picture or a text.
+
+    Texts are padded to the longest of the batch and cut at the tokenizer's `model_max_length`.
+
+    Args:
+        processor (`ProcessorMixin`):
+            The checkpoint's processor.
+        text_fields (`Sequence[str]`, *optional*, defaults to `("title", "text")`):
+            The columns that make up what CLIP reads.
+
+    Returns, when called on a list of rows with the columns `image`, `image_id` and the text fields, the processor's
+    `pixel_values`, `input_ids` and `attention_mask`, and `image_ids` and `text_ids` (int64, shape `(batch,)`).
+    """
+
+    processor: ProcessorMixin
+    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> BatchEncoding:
+        texts = [join_text(row, self.text_fields) for row in rows]
+        batch = self.processor(
+            text=texts,
+            images=[open_picture(row["image"]) for row in rows],
+            padding=True,
+            truncation=True,
+            return_tensors="pt",
+        )
+        batch["image_ids"] = torch.tensor([stable_id(row["image_id"]) for row in rows])
+        batch["text_ids"] = torch.tensor([stable_id(text) for text in texts])
+        return batch

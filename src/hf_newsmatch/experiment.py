@@ -1,0 +1,382 @@
+"""The folder of a run: its record `newsmatch.json`, and the data and models that the record names."""
+
+import csv
+import dataclasses
+import json
+import logging
+import platform
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from .arguments import DataArguments, ModelArguments
+from .checkpoints import weights_sha256
+from .data.newsimages import load_articles, load_gold, load_images, load_pairs
+from .data.pictures import check_pictures, drop_unusable
+from .data.splits import chronological_split, split_report
+from .demo import write_newsroom
+from .errors import NewsMatchError
+from .files import atomic_path, sha256, write_json
+from .modeling import load_config
+from .retrieval import Ranking, read_predictions
+
+logger = logging.getLogger(__name__)
+
+RECORD = "newsmatch.json"
+RUNS = ("zero_shot", "fine_tuned", "wise_ft")
+_FILE_ARGUMENTS = ("articles_file", "test_articles_file", "test_images", "gold_file")
+_TEST_ARGUMENTS = ("test_articles_file", "test_images", "test_image_dir", "gold_file")
+_VERSIONS = ("accelerate", "datasets", "numpy", "pillow", "safetensors", "tokenizers", "torch", "transformers")
+
+
+@dataclass
+class Part:
+    """What is ranked and scored together.
+
+    Args:
+        articles (`datasets.Dataset`):
+            The texts.
+        images (`datasets.Dataset`):
+            The distinct candidate pictures, each usable.
+        gold (`dict[str, str]`, *optional*):
+            Article id to the id of its true picture, when that is known.
+    """
+
+    articles: Dataset
+    images: Dataset
+    gold: dict[str, str] | None
+
+
+@dataclass
+class NewsData:
+    """Everything the files of a run hold: the pairs to train on, and the parts to rank."""
+
+    train: Dataset
+    validation: Dataset
+    parts: dict[str, Part]
+    report: dict[str, Any]
+
+
+class Experiment:
+    """The folder of a run and its record.
+
+    The record says where everything came from, so that later steps need no argument but the folder.
+
+    Args:
+        output_dir (`str` or `Path`):
+            The folder.
+        record (`dict`):
+            The content of its `newsmatch.json`.
+    """
+
+    def __init__(self, output_dir: str | Path, record: dict[str, Any]):
+        self.output_dir = Path(output_dir)
+        self.record = record
+
+    @classmethod
+    def create(
+        cls, output_dir: str | Path, data_args: DataArguments, model_args: ModelArguments
+    ) -> tuple["Experiment", NewsData]:
+        """Start a run: read and check the data, identify the base model, and write the record.
+
+        Raises:
+            [`NewsMatchError`]: on data or a checkpoint that cannot be used.
+        """
+        output_dir = Path(output_dir)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        data_args = _absolute(_drawn(data_args, output_dir))
+        config = load_config(model_args.model_name_or_path, model_args.model_revision)
+        data = load_news_data(data_args)
+        # what was decided is recorded, so that reading the data again later gives the same parts
+        data_args = dataclasses.replace(data_args, holdout_test=data.report.pop("holdout_test"))
+        record = {
+            "hf_newsmatch": version("hf-newsmatch"),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+            "base_model": {
+                "id": _absolute_path(model_args.model_name_or_path),
+                "revision": getattr(config, "_commit_hash", None) or model_args.model_revision,
+                "sha256": weights_sha256(model_args.model_name_or_path, model_args.model_revision),
+            },
+            "data": {"arguments": dataclasses.asdict(data_args), "files": _hashes(data_args), **data.report},
+        }
+        experiment = cls(output_dir, record)
+        experiment.save()
+        return experiment, data
+
+    @classmethod
+    def open(cls, output_dir: str | Path) -> "Experiment":
+        """Read the record of a run.
+
+        Raises:
+            [`NewsMatchError`]: when the folder has none, or it is damaged.
+        """
+        file = Path(output_dir) / RECORD
+        if not file.is_file():
+            raise NewsMatchError(
+                f"{output_dir} holds no run (there is no {RECORD} in it); scripts/train.py starts one, --output_dir"
+                " names another."
+            )
+        try:
+            return cls(output_dir, json.loads(file.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise NewsMatchError(f"{file} is damaged ({error}); train again with --overwrite.") from error
+
+    def save(self) -> None:
+        """Write the record, atomically."""
+        write_json(self.record, self.output_dir / RECORD)
+
+    @property
+    def text_fields(self) -> list[str]:
+        """The columns that make up what CLIP reads, the same in every step."""
+        return self.record["data"]["arguments"]["text_fields"]
+
+    def data(self) -> NewsData:
+        """Read the data again, as it was when the run began.
+
+        Raises:
+            [`NewsMatchError`]: when a file has changed since.
+        """
+        section = self.record["data"]
+        data_args = DataArguments(**section["arguments"])
+        if data_args.demo and not Path(data_args.articles_file).is_file():
+            _drawn(dataclasses.replace(data_args, articles_file=None), self.output_dir)
+        hashes = _hashes(data_args)
+        for name, before in section["files"].items():
+            if hashes.get(name) != before:
+                raise NewsMatchError(
+                    f"{before['path']} has changed since {self.output_dir} was made from it; restore it or train again"
+                    " with --overwrite."
+                )
+        return load_news_data(data_args, unusable=section["unusable_pictures"]["pictures"])
+
+    def use_test_files(self, data_args: DataArguments) -> None:
+        """Take over test files that were named only now, when the test list came after the training.
+
+        Raises:
+            [`NewsMatchError`]: when other data than the run's is named.
+        """
+        section = self.record["data"]
+        given = {
+            name: value
+            for name, value in dataclasses.asdict(_absolute(data_args)).items()
+            if value != _default(DataArguments, name)
+        }
+        changed = {name for name, value in given.items() if section["arguments"][name] != value}
+        other = sorted(changed - set(_TEST_ARGUMENTS))
+        if other:
+            raise NewsMatchError(
+                f"{self.output_dir} was made with --{other[0]} {section['arguments'][other[0]]}; name another"
+                " --output_dir for other data."
+            )
+        if changed:
+            # the training part stays what it was, whether its newest fifth was held out or not
+            holdout = section["arguments"]["holdout_test"]
+            arguments = {**section["arguments"], **given, "holdout_test": holdout}
+            data_args = DataArguments(**arguments)
+            report = load_news_data(data_args).report
+            report.pop("holdout_test")
+            section.update(arguments=arguments, files=_hashes(data_args), **report)
+            self.record.get("runs", {}).pop("test", None)
+            self.save()
+
+    def checkpoint(self, run: str) -> str:
+        """The Hub id or folder of a run's model: `zero_shot`, `fine_tuned` or `wise_ft`."""
+        return self.record["base_model"]["id"] if run == "zero_shot" else str(self.output_dir / run)
+
+    def revision(self, run: str) -> str | None:
+        """The revision of a run's model, when it comes from the Hub."""
+        return self.record["base_model"]["revision"] if run == "zero_shot" else None
+
+    def has_model(self, run: str) -> bool:
+        """Whether a run's model is there."""
+        return run == "zero_shot" or (self.output_dir / run / "model.safetensors").is_file()
+
+    def model_sha256(self, run: str) -> str | None:
+        """What identifies the weights of a run's model now; `None` when there is no such model."""
+        if run == "zero_shot":
+            return self.record["base_model"]["sha256"]
+        return weights_sha256(self.checkpoint(run)) if self.has_model(run) else None
+
+    def run_file(self, split: str, run: str) -> Path:
+        """Where a run's prediction file of a part is."""
+        return self.output_dir / "runs" / split / f"{run}.tsv"
+
+    def register_run(self, split: str, run: str, part: Part) -> None:
+        """Record which weights a prediction file was made with, and keep beside it what scoring it needs."""
+        folder = self.output_dir / "runs" / split
+        _write_columns(folder / "candidates.tsv", image_id=part.images["image_id"])
+        if part.gold is not None:
+            _write_columns(folder / "gold.tsv", article_id=part.gold.keys(), image_id=part.gold.values())
+        else:
+            (folder / "gold.tsv").unlink(missing_ok=True)
+        self.record.setdefault("runs", {}).setdefault(split, {})[run] = {"model_sha256": self.model_sha256(run)}
+        self.save()
+
+    def predicted_splits(self) -> list[str]:
+        """The parts that have predictions, in the order they were made."""
+        return list(self.record.get("runs", {}))
+
+    def rankings(self, split: str) -> dict[str, Ranking]:
+        """The rankings of a part by run: zero-shot, fine-tuned, WiSE-FT, as far as they were made.
+
+        Raises:
+            [`NewsMatchError`]: when a model has changed since its run was made.
+        """
+        made = self.record["runs"][split]
+        for run in made:
+            if made[run]["model_sha256"] != self.model_sha256(run):
+                raise NewsMatchError(
+                    f"{self.run_file(split, run)} is stale, its model has changed since; run scripts/predict.py again."
+                )
+        return {run: read_predictions(self.run_file(split, run)) for run in RUNS if run in made}
+
+    def gold(self, split: str) -> dict[str, str] | None:
+        """The true pictures of a predicted part, when they are known."""
+        file = self.output_dir / "runs" / split / "gold.tsv"
+        return load_gold(file) if file.is_file() else None
+
+    def candidates(self, split: str) -> list[str]:
+        """The candidate pictures of a predicted part."""
+        with open(self.output_dir / "runs" / split / "candidates.tsv", encoding="utf-8", newline="") as stream:
+            return [row["image_id"] for row in csv.DictReader(stream, delimiter="\t")]
+
+
+def load_news_data(data_args: DataArguments, unusable: list[dict[str, str]] | None = None) -> NewsData:
+    """Read, check and split the data that the arguments name.
+
+    Args:
+        data_args ([`DataArguments`]):
+            The arguments.
+        unusable (`list[dict]`, *optional*):
+            What [`check_pictures`] found before; every picture is decoded to find out when it is not given.
+
+    Returns:
+        [`NewsData`]
+
+    Raises:
+        [`NewsMatchError`]: on files that cannot be used.
+    """
+    if not data_args.articles_file:
+        raise NewsMatchError("No data is named: give --articles_file (and --image_dir), --demo feed, or a --config.")
+    pairs = load_pairs(data_args.articles_file, data_args.image_dir, skip_bad_rows=data_args.skip_bad_rows)
+    _check_fields(pairs, data_args)
+    test = _test_part(data_args)
+    if unusable is None:
+        unusable = check_pictures(pairs)
+        if test is not None:
+            known = {item["image_id"] for item in unusable}
+            unusable += [item for item in check_pictures(test.images) if item["image_id"] not in known]
+        for item in unusable:
+            logger.warning("Picture %s is left out: %s (%s).", item["image_id"], item["reason"], item["image_file"])
+    usable = drop_unusable(pairs, unusable)
+    if not len(usable):
+        raise NewsMatchError(f"None of the {len(pairs)} articles of {data_args.articles_file} has a usable picture.")
+
+    holdout = data_args.holdout_test if data_args.holdout_test is not None else test is None
+    oldest, held_out = usable, None
+    if holdout:
+        halves = chronological_split(usable, sort_by=data_args.sort_by)
+        oldest, held_out = halves["train"], halves["validation"]
+    splits = chronological_split(oldest, data_args.train_fraction, sort_by=data_args.sort_by)
+    parts = {"validation": _linked_part(splits["validation"])}
+    if test is not None:
+        parts["test"] = Part(test.articles, drop_unusable(test.images, unusable), test.gold)
+    elif held_out is not None:
+        splits["test"] = held_out
+        parts["test"] = _linked_part(held_out)
+
+    report = {
+        "holdout_test": holdout,
+        "split": split_report(splits),
+        "test_list": None if test is None else {"articles": len(test.articles), "pictures": len(parts["test"].images)},
+        "pairs_without_usable_picture": len(pairs) - len(usable),
+        "unusable_pictures": {"counts": dict(Counter(item["reason"] for item in unusable)), "pictures": unusable},
+    }
+    return NewsData(splits["train"], splits["validation"], parts, report)
+
+
+def distinct_images(pairs: Dataset) -> Dataset:
+    """One row for each distinct picture of linked rows, in their order."""
+    image_ids = pairs["image_id"]
+    first: dict[str, int] = {}
+    for row, image_id in enumerate(image_ids):
+        first.setdefault(image_id, row)
+    return pairs.select_columns(["image_id", "image", "image_file"]).select(list(first.values()))
+
+
+def _linked_part(pairs: Dataset) -> Part:
+    return Part(pairs, distinct_images(pairs), dict(zip(pairs["article_id"], pairs["image_id"])))
+
+
+def _test_part(data_args: DataArguments) -> Part | None:
+    file = data_args.test_articles_file
+    if not file:
+        return None
+    articles = load_articles(file, skip_bad_rows=data_args.skip_bad_rows)
+    image_dir = data_args.test_image_dir or data_args.image_dir
+    images = load_images(data_args.test_images or file, image_dir)
+    gold = load_gold(data_args.gold_file, articles) if data_args.gold_file else None
+    return Part(articles, images, gold)
+
+
+def _check_fields(pairs: Dataset, data_args: DataArguments) -> None:
+    texts = [name for name in ("title", "text", "url") if name in pairs.column_names]
+    for name in data_args.text_fields:
+        if name not in texts:
+            raise NewsMatchError(f"--text_fields names '{name}'; the texts of an article are {', '.join(texts)}.")
+    empty = sum(not any(row.values()) for row in pairs.select_columns(list(data_args.text_fields)))
+    if empty == len(pairs):
+        raise NewsMatchError(f"No article of {data_args.articles_file} has a {' or '.join(data_args.text_fields)}.")
+    if empty:
+        logger.warning("%d of %d articles have no text in %s.", empty, len(pairs), " and ".join(data_args.text_fields))
+
+
+def _drawn(data_args: DataArguments, output_dir: Path) -> DataArguments:
+    """With `--demo`, draw the corpus into the run's folder and name its files."""
+    if not data_args.demo:
+        return data_args
+    if data_args.articles_file:
+        raise NewsMatchError("--demo draws its own data: leave --articles_file out, or --demo.")
+    folder = write_newsroom(output_dir / "newsroom", domain=data_args.demo, seed=data_args.corpus_seed)
+    return dataclasses.replace(
+        data_args,
+        articles_file=str(folder / "articles.tsv"),
+        image_dir=str(folder / "images"),
+        test_articles_file=str(folder / "test_articles.tsv"),
+        test_images=str(folder / "test_images.tsv"),
+        gold_file=str(folder / "test_gold.tsv"),
+    )
+
+
+def _absolute(data_args: DataArguments) -> DataArguments:
+    """Later steps may run from another folder: paths are recorded in full, Hub ids as they are."""
+    names = (*_FILE_ARGUMENTS, "image_dir", "test_image_dir")
+    return dataclasses.replace(data_args, **{name: _absolute_path(getattr(data_args, name)) for name in names})
+
+
+def _absolute_path(value: str | None) -> str | None:
+    return str(Path(value).absolute()) if value and Path(value).exists() else value
+
+
+def _hashes(data_args: DataArguments) -> dict[str, dict[str, str]]:
+    files = {name: getattr(data_args, name) for name in _FILE_ARGUMENTS}
+    return {
+        name: {"path": file, "sha256": sha256(file)} for name, file in files.items() if file and Path(file).is_file()
+    }
+
+
+def _write_columns(file: Path, **columns: Iterable[str]) -> None:
+    with atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values()))
+
+
+def _default(dataclass_type: type, name: str) -> Any:
+    item = next(item for item in dataclasses.fields(dataclass_type) if item.name == name)
+    return item.default if item.default is not dataclasses.MISSING else item.default_factory()

@@ -1,0 +1,75 @@
+"""Several runs on the same articles, scored side by side."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..retrieval import MAX_RANK, Ranking
+from .bootstrap import bootstrap_intervals
+from .scoring import DEFAULT_KS, article_scores, gold_ranks, score
+
+
+def compare_runs(
+    rankings: Mapping[str, Ranking],
+    gold: Mapping[str, str],
+    ks: Sequence[int] = DEFAULT_KS,
+    candidates: Collection[str] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Score runs with 95 % intervals, and their differences to the first run, article by article.
+
+    Args:
+        rankings (`Mapping[str, Ranking]`):
+            Name to ranking; the first is what the others are compared with.
+        gold (`Mapping[str, str]`):
+            Article id to true picture id.
+        ks (`Sequence[int]`, *optional*, defaults to `(1, 5, 10, 50, 100)`):
+            Where to cut for the recall.
+        candidates (`Collection[str]`, *optional*):
+            The ids of all candidate pictures; without them there is no chance level.
+        seed (`int`, *optional*, defaults to 0):
+            Of the bootstrap.
+
+    Returns:
+        `dict`, ready for JSON: `"num_articles"`, `"num_candidates"`, `"saturated_ks"`, `"chance"` (metric to what a
+        random order would score), `"runs"` (name to metric to `{"mean", "low", "high"}`, and the counts of [`score`])
+        and `"differences"` (the same for each run but the first, minus the first).
+
+    Raises:
+        [`NewsMatchError`]: as [`score`].
+    """
+    scores = {name: score(ranking, gold, ks, candidates) for name, ranking in rankings.items()}
+    by_article = {name: article_scores(gold_ranks(ranking, gold), ks) for name, ranking in rankings.items()}
+    first = next(iter(by_article))
+    columns = {("run", name, metric): array for name, arrays in by_article.items() for metric, array in arrays.items()}
+    for name in list(by_article)[1:]:
+        for metric, array in by_article[name].items():
+            columns["difference", name, metric] = array - by_article[first][metric]
+    intervals = bootstrap_intervals(columns, list(gold.values()), seed=seed)
+
+    def table(kind: str) -> dict[str, dict[str, Any]]:
+        rows: dict[str, dict[str, Any]] = {}
+        for (found, name, metric), interval in intervals.items():
+            if found == kind:
+                rows.setdefault(name, {})[metric] = interval._asdict()
+        return rows
+
+    runs = table("run")
+    for name, row in runs.items():
+        row.update({count: scores[name][count] for count in ("num_missing", "num_without_gold")})
+    return {
+        "num_articles": len(gold),
+        "num_candidates": None if candidates is None else len(candidates),
+        "saturated_ks": next(iter(scores.values()))["saturated_ks"],
+        "chance": None if candidates is None else chance_level(len(candidates), ks),
+        "runs": runs,
+        "differences": table("difference"),
+    }
+
+
+def chance_level(num_candidates: int, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float]:
+    """What a random order of n candidates scores: MRR@100 = H(min(100, n)) / n, Recall@k = min(k, n) / n."""
+    places = np.arange(1, min(MAX_RANK, num_candidates) + 1)
+    mrr = float((1 / places).sum() / num_candidates)
+    return {f"mrr@{MAX_RANK}": mrr, **{f"recall@{k}": min(k, num_candidates) / num_candidates for k in ks}}

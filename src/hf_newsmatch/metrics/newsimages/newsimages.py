@@ -1,0 +1,48 @@
+"""The NewsImages metrics as an `evaluate` module: MRR@100 and Recall@k."""
+
+import datasets
+import evaluate
+
+from hf_newsmatch.metrics.scoring import DEFAULT_KS, score
+from hf_newsmatch.retrieval import Ranking
+
+_DESCRIPTION = """
+MRR@100 and Recall@k of ranked pictures, as the MediaEval NewsImages task scores them: one true picture an article,
+means over all articles, nothing counts beyond rank 100.
+"""
+
+_KWARGS_DESCRIPTION = """
+Args:
+    predictions (`list[list[str]]`): for each article the ids of its pictures, best first, at most 100.
+    references (`list[str]`): the id of the true picture of each article.
+    ks (`list[int]`, *optional*, defaults to 1, 5, 10, 50, 100): where to cut for the recall.
+Returns:
+    `dict[str, float]`: `mrr@100` and `recall@k` for each k.
+Examples:
+    >>> metric = evaluate.load("src/hf_newsmatch/metrics/newsimages")
+    >>> metric.compute(predictions=[["a", "b"], ["a", "b"]], references=["a", "b"], ks=[1])
+    {'mrr@100': 0.75, 'recall@1': 0.5}
+"""
+
+_CITATION = ""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
+class NewsImages(evaluate.Metric):
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_KWARGS_DESCRIPTION,
+            features=datasets.Features(
+                {
+                    "predictions": datasets.List(datasets.Value("string")),
+                    "references": datasets.Value("string"),
+                }
+            ),
+        )
+
+    def _compute(self, predictions, references, ks=DEFAULT_KS):
+        rows = [str(row) for row in range(len(references))]
+        scores = score(Ranking(rows, [list(row) for row in predictions]), dict(zip(rows, references)), ks)
+        return {name: value for name, value in scores.items() if "@" in name}

@@ -1,0 +1,135 @@
+"""The task's metrics: MRR@100 and Recall@k over the articles of the gold file."""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from ..errors import NewsMatchError
+from ..retrieval import MAX_RANK, Ranking
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_KS = (1, 5, 10, 50, 100)
+
+
+def gold_ranks(
+    ranking: Ranking, gold: Mapping[str, str], candidates: Collection[str] | None = None
+) -> dict[str, int | None]:
+    """The rank of the true picture in each article's list.
+
+    Args:
+        ranking ([`Ranking`]):
+            The lists, at most 100 pictures each.
+        gold (`Mapping[str, str]`):
+            Article id to the id of the picture published with it.
+        candidates (`Collection[str]`, *optional*):
+            The ids of all candidate pictures; a list with any other id is refused.
+
+    Returns:
+        `dict[str, int | None]`: for each article of the gold, in its order, the rank from 1 on, or `None` when the
+        picture is not in the list or the article not in the ranking.
+
+    Raises:
+        [`NewsMatchError`]: when the gold is empty, no article is in both, or a list is longer than 100, repeats a
+            picture or names one outside `candidates`.
+    """
+    if not gold:
+        raise NewsMatchError("The gold is empty: there is nothing to score against.")
+    known = None if candidates is None else set(candidates)
+    ranks: dict[str, int | None] = dict.fromkeys(gold)
+    scored = 0
+    for article_id, image_ids in zip(ranking.article_ids, ranking.image_ids):
+        _check_list(article_id, image_ids, known)
+        if article_id in ranks:
+            scored += 1
+            if gold[article_id] in image_ids:
+                ranks[article_id] = image_ids.index(gold[article_id]) + 1
+    if not scored:
+        raise NewsMatchError(
+            f"None of the {len(ranking)} ranked articles (first '{ranking.article_ids[0] if len(ranking) else ''}') is"
+            f" among the {len(gold)} of the gold (first '{next(iter(gold))}'); do both belong to the same data?"
+        )
+    return ranks
+
+
+def _check_list(article_id: str, image_ids: Sequence[str], candidates: set[str] | None) -> None:
+    if len(image_ids) > MAX_RANK:
+        raise NewsMatchError(
+            f"The list of article '{article_id}' has {len(image_ids)} pictures, more than {MAX_RANK}."
+        )
+    if len(set(image_ids)) != len(image_ids):
+        repeated = next(name for name in image_ids if image_ids.count(name) > 1)
+        raise NewsMatchError(f"The list of article '{article_id}' has the picture '{repeated}' more than once.")
+    if candidates is not None and not candidates.issuperset(image_ids):
+        stranger = next(name for name in image_ids if name not in candidates)
+        raise NewsMatchError(
+            f"The list of article '{article_id}' has '{stranger}', which is not among the candidates."
+        )
+
+
+def score(
+    ranking: Ranking,
+    gold: Mapping[str, str],
+    ks: Sequence[int] = DEFAULT_KS,
+    candidates: Collection[str] | None = None,
+) -> dict[str, float | int | list[int]]:
+    """MRR@100 and Recall@k, as the NewsImages task scores them.
+
+    Both are means over the articles of the gold. There is one true picture an article, so Recall@k is the share of
+    articles that have it among the first k. Nothing beyond rank 100 counts; an article without its picture in the list
+    adds 0, one missing from the ranking too (and is warned of). Ranked articles without gold are ignored and counted.
+
+    Args:
+        ranking ([`Ranking`]):
+            The lists to score.
+        gold (`Mapping[str, str]`):
+            Article id to true picture id.
+        ks (`Sequence[int]`, *optional*, defaults to `(1, 5, 10, 50, 100)`):
+            Where to cut for the recall, each from 1 to 100.
+        candidates (`Collection[str]`, *optional*):
+            The ids of all candidate pictures, for checking the lists and marking saturated k.
+
+    Returns:
+        `dict`: `"mrr@100"` and `"recall@k"` for each k (floats in [0, 1]); `"num_articles"`, `"num_missing"` and
+        `"num_without_gold"` (ints); and `"saturated_ks"`, the k not below the number of candidates (empty when that is
+        unknown): such a recall says nothing.
+
+    Raises:
+        [`NewsMatchError`]: as [`gold_ranks`], and on a k outside 1 to 100.
+    """
+    if not all(1 <= k <= MAX_RANK for k in ks):
+        raise NewsMatchError(f"Recall@k is defined for k from 1 to {MAX_RANK}, not for {list(ks)}.")
+    ranks = gold_ranks(ranking, gold, candidates)
+    missing = len(ranks.keys() - set(ranking.article_ids))
+    if missing:
+        logger.warning("%d of the %d articles of the gold are not in the ranking and score 0.", missing, len(ranks))
+    values = np.array(list(article_scores(ranks, ks).values())).mean(axis=1)
+    return {
+        **dict(zip(metric_names(ks), values.tolist())),
+        "num_articles": len(ranks),
+        "num_missing": missing,
+        "num_without_gold": sum(article_id not in ranks for article_id in ranking.article_ids),
+        "saturated_ks": [] if candidates is None else [k for k in ks if k >= len(set(candidates))],
+    }
+
+
+def metric_names(ks: Sequence[int] = DEFAULT_KS) -> list[str]:
+    """The keys of the metrics, in the order of the paper's tables: MRR first."""
+    return [f"mrr@{MAX_RANK}", *(f"recall@{k}" for k in ks)]
+
+
+def article_scores(ranks: Mapping[str, int | None], ks: Sequence[int] = DEFAULT_KS) -> dict[str, np.ndarray]:
+    """What each article adds to each metric: its reciprocal rank, and 1 or 0 for each k.
+
+    Args:
+        ranks (`Mapping[str, int | None]`):
+            As [`gold_ranks`] gives them.
+        ks (`Sequence[int]`, *optional*):
+            Where to cut for the recall.
+
+    Returns:
+        `dict[str, np.ndarray]`: metric name to a float64 array of shape `(articles,)`, whose mean is the metric.
+    """
+    places = np.array([np.inf if place is None else place for place in ranks.values()], dtype=float)
+    return dict(zip(metric_names(ks), [1 / places, *((places <= k).astype(float) for k in ks)]))

@@ -1,0 +1,91 @@
+"""Loading CLIP checkpoints, from a folder or the Hub."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, CLIPConfig, CLIPModel, CLIPProcessor
+
+from .errors import NewsMatchError, first_sentence
+
+# The name under which the checkpoint inside the package goes, where a Hub id or a folder is expected.
+DEMO_MODEL = "demo"
+
+
+def resolve_checkpoint(name_or_path: str | Path) -> str:
+    """The folder or Hub id a user means: `"demo"` is the tiny CLIP inside the package, all else stays as it is."""
+    if str(name_or_path) == DEMO_MODEL:
+        return str(files("hf_newsmatch") / "demo" / "clip")
+    return str(name_or_path)
+
+
+def best_device() -> torch.device:
+    """The accelerator when there is one, as accelerate finds it, else the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def load_config(name_or_path: str | Path, revision: str | None = None) -> CLIPConfig:
+    """Load the configuration of a CLIP checkpoint.
+
+    Raises:
+        [`NewsMatchError`]: when there is no such checkpoint, or it is no CLIP.
+    """
+    with _explained(name_or_path):
+        config = AutoConfig.from_pretrained(resolve_checkpoint(name_or_path), revision=revision)
+    if config.model_type != "clip":
+        raise NewsMatchError(
+            f"'{name_or_path}' is a '{config.model_type}' checkpoint, not CLIP; name one like"
+            " openai/clip-vit-base-patch32."
+        )
+    return config
+
+
+def load_clip(
+    name_or_path: str | Path, revision: str | None = None, dtype: torch.dtype = torch.float32
+) -> tuple[CLIPModel, CLIPProcessor]:
+    """Load a CLIP checkpoint and its processor.
+
+    Weights come in float32 unless asked otherwise: `transformers` keeps a checkpoint's own dtype, and training in
+    half precision loses small updates. Texts are cut at the model's own context (77 tokens for OpenAI's), whatever the
+    tokenizer's files say. Pictures are prepared by Pillow: the pixels must not depend on torchvision being there.
+
+    Args:
+        name_or_path (`str` or `Path`):
+            A folder, a Hub id, or `"demo"`.
+        revision (`str`, *optional*):
+            Branch, tag or commit of a Hub id.
+        dtype (`torch.dtype`, *optional*, defaults to `torch.float32`):
+            The dtype of the weights.
+
+    Returns:
+        `tuple[CLIPModel, CLIPProcessor]`, the model in evaluation mode on the CPU.
+
+    Raises:
+        [`NewsMatchError`]: when there is no such checkpoint, or it is no CLIP.
+    """
+    config = load_config(name_or_path, revision)
+    checkpoint = resolve_checkpoint(name_or_path)
+    with _explained(name_or_path):
+        model, report = CLIPModel.from_pretrained(
+            checkpoint, config=config, revision=revision, dtype=dtype, output_loading_info=True
+        )
+        processor = CLIPProcessor.from_pretrained(checkpoint, revision=revision, backend="pil")
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise NewsMatchError(
+            f"The checkpoint '{name_or_path}' lacks {len(missing)} weights of its own configuration, first"
+            f" {missing[0]}; download or save it again."
+        )
+    processor.tokenizer.model_max_length = model.config.text_config.max_position_embeddings
+    return model.eval(), processor
+
+
+@contextmanager
+def _explained(name_or_path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        raise NewsMatchError(f"No CLIP checkpoint in '{name_or_path}': {first_sentence(error)}.") from error

@@ -1,0 +1,260 @@
+"""From embeddings to the submitted ranking, and its file."""
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset, Image
+from transformers import CLIPModel, ProcessorMixin
+
+from .data.collator import DEFAULT_TEXT_FIELDS, join_text
+from .embeddings import embed_images, embed_texts
+from .errors import NewsMatchError
+from .files import atomic_path
+
+MAX_RANK = 100  # what the task accepts of each article's list
+_CHUNK = 2**26  # similarities held at a time, a quarter of a GiB in float32
+
+
+@dataclass
+class Ranking:
+    """For each article the best pictures, best first.
+
+    Args:
+        article_ids (`list[str]`):
+            The articles, in the order of the data.
+        image_ids (`list[list[str]]`):
+            The pictures of each article, best first, at most 100.
+        scores (`list[list[float]]`, *optional*):
+            The cosine similarity of each; a prediction file does not hold them.
+    """
+
+    article_ids: list[str]
+    image_ids: list[list[str]]
+    scores: list[list[float]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.article_ids)
+
+
+def rank(
+    text_embeds: torch.Tensor,
+    image_embeds: torch.Tensor,
+    article_ids: Sequence[str],
+    image_ids: Sequence[str],
+    k: int = MAX_RANK,
+) -> Ranking:
+    """Rank the candidate pictures of each article by cosine similarity (the paper, section 3.3).
+
+    Exact: every article is compared with every picture, in chunks that bound the memory. Equal similarities are
+    ordered as the candidates are, so that a ranking is reproducible.
+
+    Args:
+        text_embeds (`torch.Tensor` of shape `(articles, d)`, float32):
+            Unit-length embeddings of the articles.
+        image_embeds (`torch.Tensor` of shape `(pictures, d)`, float32):
+            Unit-length embeddings of the candidates.
+        article_ids (`Sequence[str]`):
+            One a row of `text_embeds`.
+        image_ids (`Sequence[str]`):
+            One a row of `image_embeds`, all different.
+        k (`int`, *optional*, defaults to 100):
+            How many pictures an article; fewer when there are fewer candidates.
+
+    Returns:
+        [`Ranking`] with scores.
+
+    Raises:
+        [`NewsMatchError`]: on ids and embeddings of different number, repeated ids, NaN, or `k` below 1.
+    """
+    _check_ids(article_ids, text_embeds, "article")
+    _check_ids(image_ids, image_embeds, "image")
+    if k < 1:
+        raise NewsMatchError(f"k must be at least 1, not {k}.")
+    if not len(image_ids):
+        raise NewsMatchError("There are no candidate pictures to rank.")
+    k = min(k, len(image_ids))
+    indices, scores = [], []
+    for rows in text_embeds.split(max(1, _CHUNK // len(image_ids))):
+        chunk_indices, chunk_scores = _stable_topk(rows @ image_embeds.T, k)
+        indices += chunk_indices.tolist()
+        scores += chunk_scores.tolist()
+    return Ranking(list(article_ids), [[image_ids[index] for index in row] for row in indices], scores)
+
+
+def rank_articles(
+    model: CLIPModel,
+    processor: ProcessorMixin,
+    articles: Dataset,
+    images: Dataset,
+    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+    k: int = MAX_RANK,
+    **kwargs,
+) -> Ranking:
+    """Embed articles and candidate pictures with one model and [`rank`] them.
+
+    Args:
+        model (`CLIPModel`), processor (`ProcessorMixin`):
+            One checkpoint.
+        articles (`datasets.Dataset`):
+            With `article_id` and the text fields.
+        images (`datasets.Dataset`):
+            With `image_id` and `image`, one row a distinct picture, all usable.
+        text_fields (`Sequence[str]`, *optional*, defaults to `("title", "text")`):
+            The columns that make up what CLIP reads.
+        k (`int`, *optional*, defaults to 100):
+            How many pictures an article.
+        kwargs:
+            `batch_size`, `num_workers` and `progress` of [`embed_images`].
+
+    Returns:
+        [`Ranking`] with scores.
+    """
+    texts = [join_text(row, text_fields) for row in articles.select_columns(list(text_fields))]
+    pictures = images.cast_column("image", Image(decode=False))["image"]
+    text_embeds = embed_texts(model, processor, texts, progress=kwargs.get("progress", True))
+    image_embeds = embed_images(model, processor, pictures, **kwargs)
+    return rank(text_embeds, image_embeds, articles["article_id"], images["image_id"], k)
+
+
+def _stable_topk(similarities: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`torch.topk` that orders ties by position, which `topk` itself does not promise."""
+    values, indices = similarities.topk(k, dim=1)
+    # where the last place is tied with places left out, topk took any of them: sort those (rare) rows wholly
+    tied = (similarities >= values[:, -1:]).sum(dim=1) > k
+    if tied.any():
+        exact = similarities[tied].sort(dim=1, descending=True, stable=True)
+        values[tied], indices[tied] = exact.values[:, :k], exact.indices[:, :k]
+    # within the k: by position first, then stably by value
+    indices, order = indices.sort(dim=1)
+    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return indices.gather(1, order), values
+
+
+def _check_ids(ids: Sequence[str], embeds: torch.Tensor, kind: str) -> None:
+    if len(ids) != len(embeds):
+        raise NewsMatchError(f"There are {len(ids)} {kind} ids but {len(embeds)} {kind} embeddings.")
+    if len(set(ids)) != len(ids):
+        repeated = next(name for name in ids if ids.count(name) > 1)
+        raise NewsMatchError(f"The {kind} id '{repeated}' occurs more than once; each {kind} is to be ranked once.")
+    if not torch.isfinite(embeds).all():
+        row = int((~torch.isfinite(embeds)).any(dim=1).nonzero()[0])
+        raise NewsMatchError(f"The embedding of {kind} '{ids[row]}' is not finite; is the checkpoint sound?")
+
+
+def write_predictions(ranking: Ranking, file: str | Path) -> Path:
+    """Write a prediction file in the organisers' format: `articleID iid1 … iid100`, tab-separated, one row an article.
+
+    Scores, when the ranking has them, go into a Parquet file of the same name beside it (columns `article_id`, `rank`,
+    `image_id`, `score`). Both appear whole or not at all.
+
+    Args:
+        ranking ([`Ranking`]):
+            What to write.
+        file (`str` or `Path`):
+            The `.tsv` file; its folder is made when missing.
+
+    Returns:
+        `Path`: the file.
+    """
+    file = Path(file)
+    width = max((len(row) for row in ranking.image_ids), default=0)
+    with atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+        writer.writerow(["articleID", *(f"iid{place}" for place in range(1, width + 1))])
+        for article_id, image_ids in zip(ranking.article_ids, ranking.image_ids):
+            writer.writerow([article_id, *image_ids])
+    if ranking.scores is not None:
+        _write_scores(ranking, file.with_suffix(".parquet"))
+    return file
+
+
+def _write_scores(ranking: Ranking, file: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    lengths = np.array([len(row) for row in ranking.image_ids])
+    places = np.concatenate([np.arange(1, length + 1, dtype=np.int32) for length in lengths]) if len(lengths) else []
+    table = pa.table(
+        {
+            "article_id": pa.array(np.repeat(np.array(ranking.article_ids, dtype=object), lengths), pa.string()),
+            "rank": pa.array(places, pa.int32()),
+            "image_id": pa.array([name for row in ranking.image_ids for name in row], pa.string()),
+            "score": pa.array([value for row in ranking.scores for value in row], pa.float32()),
+        }
+    )
+    with atomic_path(file) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_predictions(file: str | Path) -> Ranking:
+    """Read a prediction file in the organisers' format, ours or anybody's; the header may be missing.
+
+    Args:
+        file (`str` or `Path`):
+            The tab-separated file. When the Parquet file of [`write_predictions`] lies beside it and names the same
+            pictures, its scores come along.
+
+    Returns:
+        [`Ranking`].
+
+    Raises:
+        [`NewsMatchError`]: on a missing or empty file, an article that occurs twice or has no picture.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise NewsMatchError(f"There is no prediction file {file}; scripts/predict.py writes them.")
+    article_ids: list[str] = []
+    image_ids: list[list[str]] = []
+    seen: dict[str, int] = {}
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter="\t")
+            for row in reader:
+                cells = [cell.strip() for cell in row]
+                while cells and not cells[-1]:
+                    cells.pop()
+                if not cells or (not article_ids and _is_header(cells)):
+                    continue
+                article_id, *pictures = cells
+                if article_id in seen:
+                    raise NewsMatchError(
+                        f"{file}, line {reader.line_num}: article '{article_id}' was ranked before, in line"
+                        f" {seen[article_id]}; keep one of the two."
+                    )
+                if not pictures or not all(pictures):
+                    raise NewsMatchError(
+                        f"{file}, line {reader.line_num}: article '{article_id}' has an empty place in its list;"
+                        " expected the article id, then up to 100 image ids, tab-separated."
+                    )
+                seen[article_id] = reader.line_num
+                article_ids.append(article_id)
+                image_ids.append(pictures)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise NewsMatchError(f"{file} is no prediction file: {error}.") from error
+    if not article_ids:
+        raise NewsMatchError(f"{file} ranks no article.")
+    return Ranking(article_ids, image_ids, _read_scores(file.with_suffix(".parquet"), image_ids))
+
+
+def _is_header(cells: list[str]) -> bool:
+    return cells[0].lstrip("#").strip().lower() in ("articleid", "article_id", "article")
+
+
+def _read_scores(file: Path, image_ids: list[list[str]]) -> list[list[float]] | None:
+    if not os.path.isfile(file):
+        return None
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(file, columns=["image_id", "score"])
+    if table["image_id"].to_pylist() != [name for row in image_ids for name in row]:
+        return None  # a Parquet file of another run
+    scores, position, flat = [], 0, table["score"].to_pylist()
+    for row in image_ids:
+        scores.append(flat[position : position + len(row)])
+        position += len(row)
+    return scores

@@ -1,0 +1,219 @@
+"""Contrastive fine-tuning of CLIP as a `transformers.Trainer`."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import CLIPModel, EvalPrediction, ProcessorMixin, Trainer, TrainerCallback, TrainingArguments
+
+from .data.collator import DEFAULT_TEXT_FIELDS, ContrastiveCollator
+from .errors import NewsMatchError
+from .losses import MAX_LOGIT_SCALE, contrastive_loss
+from .metrics import score
+from .retrieval import rank
+
+# The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
+# that it depends neither on the batch size of evaluation nor on the number of processes.
+VALIDATION_BLOCK = 64
+
+
+@dataclass
+class ContrastiveTrainingArguments(TrainingArguments):
+    """`TrainingArguments` whose defaults are the recipe of the paper's reference 8 (PubMedCLIP, Eslami et al. 2021).
+
+    Batches of 64 pairs, Adam with coupled weight decay 5e-4, a constant learning rate of 1e-5 without warm-up and
+    without clipping, 50 epochs, and in the end the epoch with the lowest validation loss.
+    """
+
+    output_dir: str = field(default="outputs/demo", metadata={"help": "Folder of the run; holds all later steps too."})
+    per_device_train_batch_size: int = field(
+        default=64, metadata={"help": "Pairs a step; each is a negative to all others. (Recipe: 64.)"}
+    )
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Pairs a step of evaluation."})
+    num_train_epochs: float = field(default=50.0, metadata={"help": "Passes over the training part. (Recipe: 50.)"})
+    learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate. (Recipe: 1e-5.)"})
+    lr_scheduler_type: str = field(
+        default="constant", metadata={"help": "Learning rate schedule. (Recipe: constant.)"}
+    )
+    weight_decay: float = field(default=5e-4, metadata={"help": "Weight decay. (Recipe: 5e-4.)"})
+    max_grad_norm: float = field(default=0.0, metadata={"help": "Gradient clipping; 0 for none. (Recipe: none.)"})
+    coupled_weight_decay: bool = field(
+        default=True,
+        metadata={
+            "help": "torch.optim.Adam over all parameters with weight decay added to the gradient (L2), as in the "
+            "recipe; when false, the optimizer of --optim with transformers' own parameter groups."
+        },
+    )
+    logits_factor: float = field(
+        default=1.0,
+        metadata={
+            "help": "A fixed factor on the logits in training and validation loss. The recipe's published code "
+            "multiplies by exp(0.01)/exp(0.07) = 0.942; off (1.0) by default."
+        },
+    )
+    dataloader_drop_last: bool = field(
+        default=True,
+        metadata={"help": "Drop an incomplete last batch (unless it is the only one). (Recipe: dropped.)"},
+    )
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
+    save_strategy: str = field(
+        default="epoch", metadata={"help": "When to save a checkpoint: no, steps, epoch, best."}
+    )
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept beside the best one."})
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "Keep the best epoch's weights, not the last's."}
+    )
+    metric_for_best_model: str = field(
+        default="loss", metadata={"help": "What makes an epoch the best. (Recipe: loss.)"}
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "The collator reads the data set's own columns."}
+    )
+
+    def __post_init__(self):
+        if self.logits_factor <= 0:
+            raise ValueError(f"--logits_factor must be positive, not {self.logits_factor}.")
+        super().__post_init__()
+
+
+class ContrastiveTrainer(Trainer):
+    """Fine-tunes CLIP with [`contrastive_loss`] and evaluates it as what it is for, retrieval.
+
+    Every evaluation embeds the whole validation part and gives `eval_loss` (mean contrastive loss over blocks of 64
+    pairs in order) and `eval_mrr@100`, `eval_recall@1/5/10/50/100` among the part's distinct pictures.
+
+    Args:
+        model (`CLIPModel`):
+            The model to fine-tune, in float32.
+        args ([`ContrastiveTrainingArguments`]):
+            The recipe.
+        processing_class (`ProcessorMixin`):
+            The checkpoint's processor; saved with every checkpoint.
+        text_fields (`Sequence[str]`, *optional*, defaults to `("title", "text")`):
+            The columns that make up what CLIP reads.
+        train_dataset, eval_dataset (`datasets.Dataset`):
+            Pairs with the columns `image`, `image_id` and the text fields; no row without a picture.
+        kwargs:
+            Passed on to `transformers.Trainer`.
+
+    Raises:
+        [`NewsMatchError`]: with more than one process (each would see its own negatives only) or under two pairs.
+    """
+
+    # compute_loss is a mean over one batch: Trainer itself divides by the steps of gradient accumulation
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self,
+        model: CLIPModel,
+        args: ContrastiveTrainingArguments,
+        processing_class: ProcessorMixin,
+        train_dataset=None,
+        eval_dataset=None,
+        text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+        **kwargs,
+    ):
+        refuse_several_processes(args)
+        if train_dataset is not None:
+            if len(train_dataset) < 2:
+                raise NewsMatchError("Contrastive training needs at least two pairs; give more training data.")
+            if len(train_dataset) < args.per_device_train_batch_size:
+                args.dataloader_drop_last = False
+        # The processor does not go to Trainer, which would rewrite the configuration's eos token to the tokenizer's: a
+        # checkpoint whose two differ would pool its text elsewhere once reloaded.
+        self.processor = processing_class
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=ContrastiveCollator(processing_class, text_fields),
+            train_dataset=_undecoded(train_dataset),
+            eval_dataset=_undecoded(eval_dataset),
+            compute_metrics=self._retrieval_metrics,
+            **kwargs,
+        )
+        self.can_return_loss = True
+        self.add_callback(ClampLogitScale())
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None and self.args.coupled_weight_decay:
+            parameters = (p for p in (model or self.model).parameters() if p.requires_grad)
+            self.optimizer = torch.optim.Adam(
+                parameters,
+                lr=self.args.learning_rate,
+                betas=(self.args.adam_beta1, self.args.adam_beta2),
+                eps=self.args.adam_epsilon,
+                weight_decay=self.args.weight_decay,
+            )
+        return super().create_optimizer(model)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        inputs = dict(inputs)
+        image_ids, text_ids = inputs.pop("image_ids"), inputs.pop("text_ids")
+        outputs = model(**inputs)
+        loss = self._loss(outputs.image_embeds, outputs.text_embeds, image_ids, text_ids)
+        return (loss, outputs) if return_outputs else loss
+
+    def _loss(self, image_embeds, text_embeds, image_ids, text_ids) -> torch.Tensor:
+        logit_scale = self.accelerator.unwrap_model(self.model).logit_scale.to(image_embeds.device)
+        logit_scale = logit_scale + math.log(self.args.logits_factor)
+        return contrastive_loss(image_embeds, text_embeds, logit_scale, image_ids, text_ids)
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Returns no loss but both embeddings and, as labels, who shares a picture or a text: the metrics need all."""
+        inputs = dict(self._prepare_inputs(inputs))
+        labels = torch.stack((inputs.pop("image_ids"), inputs.pop("text_ids")), dim=1)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(**inputs)
+        return None, (outputs.image_embeds.float(), outputs.text_embeds.float()), labels
+
+    def _retrieval_metrics(self, evaluation: EvalPrediction) -> dict[str, float]:
+        image_embeds, text_embeds = (torch.from_numpy(embeds) for embeds in evaluation.predictions)
+        image_ids, text_ids = torch.from_numpy(evaluation.label_ids).T
+
+        losses = [
+            (len(block), self._loss(image_embeds[block], text_embeds[block], image_ids[block], text_ids[block]).item())
+            for block in torch.arange(len(image_ids)).split(VALIDATION_BLOCK)
+        ]
+        loss = sum(size * value for size, value in losses) / len(image_ids)
+
+        # the first row of each distinct picture, in the order of the data
+        first = np.sort(np.unique(image_ids.numpy(), return_index=True)[1])
+        names = [str(image_id) for image_id in image_ids.tolist()]
+        rows = [str(row) for row in range(len(names))]
+        ranking = rank(text_embeds, image_embeds[first], rows, [names[row] for row in first])
+        scores = score(ranking, dict(zip(rows, names)))
+        return {"loss": loss, **{name: value for name, value in scores.items() if "@" in name}}
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            self.processor.save_pretrained(output_dir or self.args.output_dir)
+
+
+def refuse_several_processes(args: TrainingArguments) -> None:
+    """Refuse more than one process or GPU with a [`NewsMatchError`], until the loss gathers across them."""
+    workers = max(args.world_size, args.n_gpu)
+    if workers > 1:
+        raise NewsMatchError(
+            f"Training on {workers} processes or GPUs is not supported yet, each would see only its own negatives;"
+            " launch one process with one visible GPU."
+        )
+
+
+class ClampLogitScale(TrainerCallback):
+    """Keeps the stored `logit_scale` at most ln 100, as CLIP's own training did."""
+
+    def on_optimizer_step(self, args, state, control, model: nn.Module | None = None, **kwargs):
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+
+
+def _undecoded(dataset):
+    """The same data with pictures left as files: the collator decodes them itself, in the workers, and safely."""
+    from datasets import Image
+
+    return dataset if dataset is None else dataset.cast_column("image", Image(decode=False))

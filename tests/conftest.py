@@ -1,0 +1,130 @@
+"""What all tests share: no network, no colours of this terminal, and CLIP small enough to train in a second."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import string
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as PILImage
+from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+IMAGE_SIZE = 16
+CONTEXT = 24
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_caches(tmp_path_factory):
+    """Nothing of a test run lands in, or comes from, the user's caches."""
+    import datasets
+    import evaluate
+
+    patch = pytest.MonkeyPatch()
+    caches = tmp_path_factory.mktemp("caches")
+    patch.setattr(datasets.config, "HF_DATASETS_CACHE", caches / "datasets")
+    patch.setattr(evaluate.config, "HF_METRICS_CACHE", str(caches / "metrics"))
+    patch.setattr(evaluate.config, "HF_MODULES_CACHE", str(caches / "modules"))
+    yield
+    patch.undo()
+
+
+def make_processor() -> CLIPProcessor:
+    """A processor whose tokenizer spells words letter by letter."""
+    letters = string.ascii_lowercase + string.digits + ".,-"
+    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    tokenizer = CLIPTokenizer(
+        vocab={token: number for number, token in enumerate(tokens)},
+        merges=[],
+        model_max_length=CONTEXT,
+    )
+    image_processor = CLIPImageProcessorPil(
+        size={"shortest_edge": IMAGE_SIZE}, crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    )
+    return CLIPProcessor(image_processor, tokenizer)
+
+
+def make_model(processor: CLIPProcessor, seed: int = 0, hidden_size: int = 16) -> CLIPModel:
+    """A CLIP of a few thousand weights."""
+    tower = {
+        "hidden_size": hidden_size,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "projection_dim": 8,
+    }
+    tokenizer = processor.tokenizer
+    config = CLIPConfig(
+        text_config={
+            **tower,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": CONTEXT,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        vision_config={**tower, "image_size": IMAGE_SIZE, "patch_size": 8},
+        projection_dim=8,
+    )
+    torch.manual_seed(seed)
+    model = CLIPModel(config)
+    # the initial weights are tiny: without this, embeddings of different inputs would be nearly equal
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(torch.randn_like(parameter) * 0.3)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def processor() -> CLIPProcessor:
+    return make_processor()
+
+
+@pytest.fixture
+def model(processor) -> CLIPModel:
+    return make_model(processor)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory, processor):
+    """Two folders, `zero_shot` and `fine_tuned`, of the same architecture and different weights."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for seed, name in enumerate(("zero_shot", "fine_tuned")):
+        make_model(processor, seed).save_pretrained(folder / name)
+        processor.save_pretrained(folder / name)
+    return folder
+
+
+def make_picture(seed: int, size: tuple[int, int] = (20, 18)) -> PILImage.Image:
+    """A picture of blocks of colour, different for each seed."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+    return PILImage.fromarray(blocks).resize(size, PILImage.NEAREST)
+
+
+def make_pairs(folder, count: int = 12, image_ids=None, titles=None) -> Dataset:
+    """Linked rows of the package's schema, their pictures in `folder`."""
+    image_ids = image_ids or [f"p{number}" for number in range(count)]
+    for image_id in dict.fromkeys(image_ids):
+        make_picture(int(image_id[1:])).save(folder / f"{image_id}.png")
+    rows = {
+        "article_id": [f"a{number}" for number in range(count)],
+        "title": titles or [f"title {number * 7919 % 1000}" for number in range(count)],
+        "text": [f"body {number * 104729 % 1000}" for number in range(count)],
+        "image_id": list(image_ids),
+        "image": [str(folder / f"{image_id}.png") for image_id in image_ids],
+        "image_file": [f"{image_id}.png" for image_id in image_ids],
+    }
+    texts = {name: Value("string") for name in rows}
+    return Dataset.from_dict(rows, features=Features({**texts, "image": Image()}))
+
+
+@pytest.fixture
+def pairs(tmp_path) -> Dataset:
+    return make_pairs(tmp_path)
