@@ -10,9 +10,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 
 from hf_newsmatch.arguments import EvaluateArguments, parse_arguments, set_up_logging
+from hf_newsmatch.console import WIDTH, make_console
 from hf_newsmatch.data.newsimages import load_articles, load_gold, load_images
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
 from hf_newsmatch.experiment import Experiment
@@ -29,9 +29,9 @@ def main() -> None:
     (args,) = parse_arguments(EvaluateArguments, description=__doc__.splitlines()[0])
     set_up_logging()
     comparisons = compare_files(args) if args.predictions else compare_experiment(args)
-    console = Console()
+    console = make_console()
     for name, comparison in comparisons.items():
-        console.print(terminal_table(comparison, title(name)))
+        console.print(terminal_table(comparison, title(name), intervals=console.width >= WIDTH))
     scores_file = Path(args.scores_file or Path(args.output_dir) / "scores.json")
     if args.scores_file or not args.predictions:
         write_json(comparisons, scores_file)

@@ -9,13 +9,13 @@ Continues from the run in OUTPUT_DIR and writes the checkpoint to OUTPUT_DIR/wis
 import logging
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from hf_newsmatch.arguments import InterpolateArguments, parse_arguments, set_up_logging, use_all_cores
+from hf_newsmatch.console import make_console
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
 from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.modeling import best_device, load_clip
+from hf_newsmatch.metrics.tables import metric_label
 from hf_newsmatch.wise_ft import check_alpha, choose_alpha, interpolate, sweep_alpha
 
 logger = logging.getLogger("hf_newsmatch.interpolate")
@@ -34,10 +34,7 @@ def main() -> None:
 
     chosen: dict[str, Any] = {"rule": "given"}
     if alpha is None:
-        model, processor = load_clip(fine_tuned)
         curve = sweep_alpha(
-            model.to(best_device()),
-            processor,
             zero_shot,
             fine_tuned,
             experiment.data().validation,
@@ -47,7 +44,7 @@ def main() -> None:
         )
         alpha = choose_alpha(curve)
         chosen = {"rule": "highest validation recall@1, then mrr@100, then the smaller alpha", "curve": curve}
-        Console().print(curve_table(curve, alpha))
+        make_console().print(curve_table(curve, alpha))
 
     folder = interpolate(
         zero_shot,
@@ -77,7 +74,7 @@ def curve_table(curve: list[dict[str, float]], chosen: float) -> Table:
     """The validation scores of each alpha, the chosen one marked."""
     table = Table(title="Validation part by alpha", caption="0 is zero-shot, 1 fine-tuned; ◀ the highest Recall@1.")
     for name in curve[0]:
-        table.add_column(name.replace("mrr", "MRR").replace("recall", "Recall"), justify="right")
+        table.add_column(metric_label(name).replace("@", "\n@"), justify="right")
     table.add_column()
     for point in curve:
         alpha, *scores = point.values()

@@ -16,6 +16,9 @@ from PIL import Image as PILImage
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+# such small products are slower on several threads, much slower when other processes want the cores too
+torch.set_num_threads(1)
+
 IMAGE_SIZE = 16
 CONTEXT = 24
 

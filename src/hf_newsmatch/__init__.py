@@ -30,7 +30,7 @@ _EXPORTS = {
     "score": "metrics",
     "split_report": "data.splits",
     "sweep_alpha": "wise_ft",
-    "write_newsroom": "demo",
+    "write_newsroom": "demo.newsroom",
     "write_predictions": "retrieval",
 }
 __all__ = [*sorted(_EXPORTS), "__version__"]
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .data.newsimages import load_articles, load_gold, load_images, load_pairs
     from .data.pictures import check_pictures, open_picture
     from .data.splits import chronological_split, split_report
-    from .demo import write_newsroom
+    from .demo.newsroom import write_newsroom
     from .embeddings import embed_images, embed_texts
     from .errors import NewsMatchError
     from .losses import contrastive_loss

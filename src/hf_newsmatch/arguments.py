@@ -225,7 +225,10 @@ def _field_names(dataclass_types: Sequence[type]) -> set[str]:
 
 
 def set_up_logging() -> None:
-    """Log to the terminal, with the time, and keep the libraries' own chatter out of it."""
+    """Log to the terminal, with the time, and keep the bars of loading and saving single files out of it."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("hf_newsmatch").setLevel(logging.INFO)
 

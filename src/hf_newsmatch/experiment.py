@@ -19,7 +19,6 @@ from .checkpoints import weights_sha256
 from .data.newsimages import load_articles, load_gold, load_images, load_pairs
 from .data.pictures import check_pictures, drop_unusable
 from .data.splits import chronological_split, split_report
-from .demo import write_newsroom
 from .errors import NewsMatchError
 from .files import atomic_path, sha256, write_json
 from .modeling import load_config
@@ -342,6 +341,8 @@ def _drawn(data_args: DataArguments, output_dir: Path) -> DataArguments:
         return data_args
     if data_args.articles_file:
         raise NewsMatchError("--demo draws its own data: leave --articles_file out, or --demo.")
+    from .demo.newsroom import write_newsroom
+
     folder = write_newsroom(output_dir / "newsroom", domain=data_args.demo, seed=data_args.corpus_seed)
     return dataclasses.replace(
         data_args,

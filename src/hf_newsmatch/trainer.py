@@ -1,7 +1,8 @@
 """Contrastive fine-tuning of CLIP as a `transformers.Trainer`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,6 +79,8 @@ class ContrastiveTrainingArguments(TrainingArguments):
         if self.logits_factor <= 0:
             raise ValueError(f"--logits_factor must be positive, not {self.logits_factor}.")
         super().__post_init__()
+        # pinned pages only speed up the way to an accelerator; without one, every data loader would warn
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
 
 
 class ContrastiveTrainer(Trainer):
@@ -149,6 +152,24 @@ class ContrastiveTrainer(Trainer):
                 weight_decay=self.args.weight_decay,
             )
         return super().create_optimizer(model)
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        with self._keeping_the_last_batch():
+            return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset):
+        with self._keeping_the_last_batch():
+            return super().get_test_dataloader(test_dataset)
+
+    @contextmanager
+    def _keeping_the_last_batch(self) -> Iterator[None]:
+        """Trainer drops the incomplete last batch of an evaluation, too: its rows would be missing from every metric."""
+        drop_last = self.args.dataloader_drop_last
+        self.args.dataloader_drop_last = False
+        try:
+            yield
+        finally:
+            self.args.dataloader_drop_last = drop_last
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)

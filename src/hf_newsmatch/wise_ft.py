@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, Image
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
-from transformers import CLIPModel, ProcessorMixin
+from transformers import CLIPModel
 
 from .checkpoints import Weights, copy_settings, open_weights
 from .data.collator import DEFAULT_TEXT_FIELDS, join_text
@@ -16,6 +16,7 @@ from .embeddings import image_batches, text_batches, unit_length
 from .errors import NewsMatchError
 from .files import atomic_path
 from .metrics import score
+from .modeling import best_device, load_clip
 from .retrieval import rank
 
 # Equation 1's alpha as the paper searches it
@@ -103,8 +104,6 @@ def matching_names(theta_0: Weights, theta_1: Weights) -> list[str]:
 
 
 def sweep_alpha(
-    model: CLIPModel,
-    processor: ProcessorMixin,
     zero_shot: str | Path,
     fine_tuned: str | Path,
     dataset: Dataset,
@@ -112,6 +111,7 @@ def sweep_alpha(
     text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
     batch_size: int = 256,
     progress: bool = True,
+    device: torch.device | None = None,
     zero_shot_revision: str | None = None,
 ) -> list[dict[str, float]]:
     """Score every alpha on linked data, usually the validation part.
@@ -120,10 +120,6 @@ def sweep_alpha(
     neither the pictures nor a model an alpha have to be held.
 
     Args:
-        model (`CLIPModel`):
-            A model of the architecture, on the device to work on; its weights are overwritten.
-        processor (`ProcessorMixin`):
-            Of the fine-tuned checkpoint.
         zero_shot, fine_tuned (`str` or `Path`):
             Hub ids or folders, as for [`interpolate`].
         dataset (`datasets.Dataset`):
@@ -136,6 +132,8 @@ def sweep_alpha(
             Texts or pictures a batch.
         progress (`bool`, *optional*, defaults to `True`):
             Show a progress bar.
+        device (`torch.device`, *optional*):
+            Where to work; the accelerator by default, when there is one.
         zero_shot_revision (`str`, *optional*):
             Branch, tag or commit of a zero-shot model on the Hub.
 
@@ -146,15 +144,16 @@ def sweep_alpha(
     Raises:
         [`NewsMatchError`]: as [`interpolate`].
     """
-    from datasets import Image
-
     for alpha in alphas:
         check_alpha(alpha)
     article_ids, image_ids = list(dataset["article_id"]), list(dataset["image_id"])
     texts = [join_text(row, text_fields) for row in dataset.select_columns(list(text_fields))]
     first = dict(zip(reversed(image_ids), reversed(range(len(image_ids)))))
+    model, processor = load_clip(fine_tuned)
+    model.to(device or best_device())
     pictures = dataset.cast_column("image", Image(decode=False)).select(sorted(first.values()))
     with open_weights(zero_shot, zero_shot_revision) as theta_0, open_weights(fine_tuned) as theta_1:
+        matching_names(theta_0, theta_1)
         swap = _Swap(model, theta_0, theta_1)
         steps = -(-len(set(texts)) // batch_size) + -(-len(pictures) // batch_size)
         with tqdm(total=steps * len(alphas), desc="Sweeping alpha", disable=not progress) as bar:
@@ -179,13 +178,10 @@ class _Swap:
     """Puts the weights of one alpha after another into a model and embeds a batch with each."""
 
     def __init__(self, model: CLIPModel, theta_0: Weights, theta_1: Weights):
-        names = matching_names(theta_0, theta_1)
-        self.model = model.eval()
-        state = model.state_dict()
-        if set(names) != set(state):
-            raise NewsMatchError(f"The model to sweep with is not of the architecture of {theta_1.source}.")
+        self.model = model
         self.tensors = {
-            name: (state[name], theta_0[name].to(model.device), theta_1[name].to(model.device)) for name in names
+            name: (target, theta_0[name].to(model.device), theta_1[name].to(model.device))
+            for name, target in model.state_dict().items()
         }
 
     @torch.no_grad()

@@ -55,9 +55,9 @@ def test_seeded():
 
 def test_memory_is_bounded_without_changing_the_draws(monkeypatch):
     values = {"x": np.random.default_rng(0).random(30)}
-    whole = bootstrap_intervals(values, range(30), num_resamples=500)
+    whole = bootstrap_intervals(values, range(30), num_resamples=500)["x"]
     monkeypatch.setattr("hf_newsmatch.metrics.bootstrap._CELLS", 100)
-    assert bootstrap_intervals(values, range(30), num_resamples=500) == pytest.approx(whole)
+    assert bootstrap_intervals(values, range(30), num_resamples=500)["x"] == pytest.approx(whole)
 
 
 @pytest.mark.parametrize(("values", "clusters"), [([], []), ([1.0, 2.0], [0])])

@@ -8,7 +8,8 @@ from rich.table import Table
 from .scoring import metric_names
 
 
-def _label(metric: str, saturated_ks: list[int]) -> str:
+def metric_label(metric: str, saturated_ks: list[int] | tuple[int, ...] = ()) -> str:
+    """A metric's heading, marked when its k is not below the number of candidates."""
     mark = "*" if metric.startswith("recall@") and int(metric.split("@")[1]) in saturated_ks else ""
     return metric.replace("mrr", "MRR").replace("recall", "Recall") + mark
 
@@ -25,13 +26,17 @@ def _rows(comparison: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]
     if comparison["chance"]:
         rows.append(("chance", [(f"{comparison['chance'][metric]:.3f}", "") for metric in metrics]))
     for name, values in comparison["runs"].items():
-        cells = [(f"{values[m]['mean']:.3f}", f"{values[m]['low']:.3f}–{values[m]['high']:.3f}") for m in metrics]
-        rows.append((name, cells))
+        rows.append((name, [_cell(values[metric], "") for metric in metrics]))
     first = next(iter(comparison["runs"]))
     for name, values in comparison["differences"].items():
-        cells = [(f"{values[m]['mean']:+.3f}", f"{values[m]['low']:+.3f}–{values[m]['high']:+.3f}") for m in metrics]
-        rows.append((f"{name} − {first}", cells))
+        rows.append((f"{name} − {first}", [_cell(values[metric], "+") for metric in metrics]))
     return rows
+
+
+def _cell(interval: Mapping[str, float], sign: str) -> tuple[str, str]:
+    # adding 0.0 turns a rounded -0.0 into 0.0
+    mean, low, high = (f"{round(interval[name], 3) + 0.0:{sign}.3f}" for name in ("mean", "low", "high"))
+    return mean, f"{low} to {high}" if sign else f"{low}–{high}"
 
 
 def caption(comparison: Mapping[str, Any]) -> str:
@@ -45,20 +50,23 @@ def caption(comparison: Mapping[str, Any]) -> str:
     return text + "."
 
 
-def terminal_table(comparison: Mapping[str, Any], title: str) -> Table:
-    """The comparison as a `rich` table, the interval below each value."""
-    table = Table(title=title, caption=caption(comparison))
-    table.add_column("run", no_wrap=True)
+def terminal_table(comparison: Mapping[str, Any], title: str, intervals: bool = True) -> Table:
+    """The comparison as a `rich` table, the interval below each value (100 columns wide, 80 without)."""
+    table = Table(title=title, caption=caption(comparison) if intervals else "Wider terminals show the intervals.")
+    table.add_column("run")
     for metric in _metrics(comparison):
-        table.add_column(_label(metric, comparison["saturated_ks"]), justify="right", no_wrap=True)
+        label = metric_label(metric, comparison["saturated_ks"]).replace("@", "\n@")
+        table.add_column(label, justify="right", no_wrap=True)
     for name, cells in _rows(comparison):
-        table.add_row(name, *("\n".join(filter(None, cell)) for cell in cells))
+        separate = "\n" if intervals else " "
+        lines = ["\n".join(filter(None, cell)).replace(" to ", "\nto ") if intervals else cell[0] for cell in cells]
+        table.add_row(name.replace(" − ", f"{separate}− "), *lines)
     return table
 
 
 def markdown_table(comparison: Mapping[str, Any], title: str) -> str:
     """The comparison as Markdown, the interval behind each value."""
-    metrics = [_label(metric, comparison["saturated_ks"]) for metric in _metrics(comparison)]
+    metrics = [metric_label(metric, comparison["saturated_ks"]).replace("*", r"\*") for metric in _metrics(comparison)]
     lines = [f"### {title}", "", f"| run | {' | '.join(metrics)} |", f"| --- |{' ---: |' * len(metrics)}"]
     for name, cells in _rows(comparison):
         values = [f"{value} ({interval})" if interval else value for value, interval in cells]

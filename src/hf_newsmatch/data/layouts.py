@@ -1,0 +1,174 @@
+"""The layouts of news lists that exist, as a table of data: a new edition of NewsImages is one new entry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one kind of list names its columns.
+
+    Args:
+        name (`str`): What messages call it.
+        header (`tuple[str, ...]`): Its column names as its authors write them.
+        columns (`dict[str, tuple[str, ...]]`): For each column of our schema the columns to take it from, best first.
+            The first one that holds anything is used for the whole list, so that two kinds of ids never mix.
+        required (`tuple[str, ...]`): The columns that tell this layout from the others; all of `header` by default.
+        english (`dict[str, str]`): Columns with a ready English translation of `title` and `text`.
+        without_header (`bool`): Whether the list also exists without its header line.
+    """
+
+    name: str
+    header: tuple[str, ...]
+    columns: dict[str, tuple[str, ...]]
+    required: tuple[str, ...] = ()
+    english: dict[str, str] = field(default_factory=dict)
+    without_header: bool = False
+
+    def fits(self, names: Sequence[str]) -> bool:
+        """Whether a list with these column names (normalised) has this layout."""
+        return {normalise(name) for name in self.required or self.header} <= set(names)
+
+    def fits_row(self, cells: Sequence[str]) -> bool:
+        """Whether a first line that is no header can be a row of this layout: urls where urls belong."""
+        if not self.without_header or len(cells) != len(self.header):
+            return False
+        urls = [cell.lower() for name, cell in zip(self.header, cells) if "url" in name]
+        return any(urls) and all(url.startswith(("http://", "https://")) or url in ("", "n/a") for url in urls)
+
+
+# The first entry that fits is taken, so the more particular ones come first.
+LAYOUTS = (
+    Layout(
+        name="NewsImages 2021-2023, list",
+        header=("article", "aid", "url", "img", "iid", "hashvalue", "title", "text", "imgFile", "Date"),
+        required=("aid", "url", "hashvalue", "title", "text"),
+        columns={
+            "article_id": ("article", "articleid", "aid", "url"),
+            "title": ("title",),
+            "text": ("text",),
+            "url": ("url",),
+            "date": ("date",),
+            "image_id": ("iid",),
+            "image_file": ("imgfile",),
+        },
+    ),
+    Layout(
+        name="NewsImages 2021, pictures",
+        header=("img", "iid", "imgFile"),
+        columns={"image_id": ("iid",), "image_file": ("imgfile",)},
+    ),
+    Layout(
+        name="NewsImages 2023, four columns",
+        header=("url", "title", "tags", "image"),
+        columns={
+            "article_id": ("url",),
+            "title": ("title",),
+            "text": ("tags",),
+            "url": ("url",),
+            "image_file": ("image",),
+        },
+    ),
+    Layout(
+        name="NewsImages 2023, RT",
+        header=("url", "title", "text", "titleEN", "textEN", "outlet"),
+        required=("url", "title", "text", "outlet"),
+        columns={
+            "article_id": ("url",),
+            "title": ("title",),
+            "text": ("text",),
+            "url": ("url",),
+            "image_id": ("iid",),
+            "image_file": ("imgfile", "image"),
+        },
+        english={"title": "titleen", "text": "texten"},
+    ),
+    Layout(
+        name="NewsImages 2025",
+        header=("article_id", "article_url", "article_title", "article_tags", "image_id", "image_url"),
+        columns={
+            "article_id": ("article_id",),
+            "title": ("article_title",),
+            "text": ("article_tags",),
+            "url": ("article_url",),
+            "image_id": ("image_id",),
+        },
+        without_header=True,
+    ),
+    Layout(
+        name="NewsImages 2026",
+        header=("article_id", "article_url", "article_title", "image_id"),
+        columns={
+            "article_id": ("article_id",),
+            "title": ("article_title",),
+            "url": ("article_url",),
+            "image_id": ("image_id",),
+        },
+    ),
+    Layout(
+        name="our own columns",
+        header=("article_id", "title", "text", "language", "url", "published", "image_id", "image_file"),
+        required=("article_id", "title"),
+        columns={
+            "article_id": ("article_id",),
+            "title": ("title",),
+            "text": ("text",),
+            "language": ("language",),
+            "url": ("url",),
+            "date": ("published", "date_number"),
+            "image_id": ("image_id",),
+            "image_file": ("image_file", "image"),
+        },
+    ),
+    Layout(
+        name="gold",
+        header=("article_id", "image_id"),
+        columns={"article_id": ("article_id",), "image_id": ("image_id",)},
+    ),
+    Layout(
+        name="gold, as the organisers name it",
+        header=("articleID", "iid"),
+        columns={"article_id": ("articleid",), "image_id": ("iid",)},
+    ),
+    Layout(
+        name="our own columns, pictures",
+        header=("image_id", "image_file"),
+        columns={"image_id": ("image_id",), "image_file": ("image_file",)},
+    ),
+    Layout(
+        name="our own columns, pictures inside",
+        header=("image_id", "image"),
+        columns={"image_id": ("image_id",), "image_file": ("image_file", "image")},
+    ),
+)
+
+
+def normalise(name: str) -> str:
+    """A column name without what editions write differently: case, spaces, a byte order mark, a leading `#`."""
+    return name.strip('\ufeff#" \t').lower()
+
+
+def find_layout(cells: Sequence[str]) -> tuple[Layout, list[str], bool] | None:
+    """Recognise a list by its first line.
+
+    Returns:
+        The layout, the normalised column names and whether the line is a header; or `None` for an unknown layout.
+    """
+    names = [normalise(cell) for cell in cells]
+    for layout in LAYOUTS:
+        if layout.fits(names):
+            return layout, names, True
+    for layout in LAYOUTS:
+        if layout.fits_row(cells):
+            return layout, [normalise(name) for name in layout.header], False
+    return None
+
+
+def unknown_layout(source: str, cells: Sequence[str]) -> str:
+    """The message for a list that no entry of [`LAYOUTS`] fits: the header it met and the ones it knows."""
+    met = ", ".join(repr(cell if len(cell) <= 40 else cell[:39] + "…") for cell in cells[:15])
+    known = "; ".join(f"{layout.name}: {' '.join(layout.header)}" for layout in LAYOUTS)
+    return (
+        f"{source}: unknown layout, its first line holds {met}, and the headers known are ({known}): "
+        "rename its columns to one of these"
+    )

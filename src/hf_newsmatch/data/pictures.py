@@ -1,0 +1,265 @@
+"""Find pictures, open whatever they are as RGB, and tell which ones cannot be used and why."""
+
+import io
+import logging
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import PIL.Image
+from datasets import Dataset, Image
+from tqdm.auto import tqdm
+
+from ..errors import NewsMatchError
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# A picture of more pixels is refused before it is decoded: it would take half a GB. Pillow stops at the same size.
+MAX_PIXELS = 178_956_970
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+# Filters of warnings belong to the whole process, so only one thread at a time changes them.
+_warnings_lock = threading.Lock()
+
+
+class PictureError(NewsMatchError):
+    """A picture that cannot be used.
+
+    Args:
+        reason (`str`): One of `"missing"`, `"outside the folder"`, `"unreadable"`, `"empty file"`, `"not an image"`,
+            `"truncated"`, `"damaged"` and `"too large"`.
+        name (`str`, *optional*): The picture's file.
+    """
+
+    def __init__(self, reason: str, name: str | os.PathLike | None = None):
+        super().__init__(f"{name or 'the picture'} cannot be used: {reason}")
+        self.reason, self.name = reason, name
+
+    def __reduce__(self):  # for workers of a data loader
+        return PictureError, (self.reason, self.name)
+
+
+class PictureFolder:
+    """The pictures of a folder and its sub-folders, scanned once.
+
+    Args:
+        path (`str` or `os.PathLike`): The folder.
+
+    Raises:
+        NewsMatchError: It does not exist.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = os.path.abspath(path)
+        if not os.path.isdir(self.path):
+            raise NewsMatchError(f"{path} is no folder of pictures: give one that exists as image_dir")
+        names = [
+            os.path.relpath(os.path.join(folder, file), self.path).replace(os.sep, "/")
+            for folder, _, files in os.walk(self.path)
+            for file in files
+        ]
+        # nearest the top first, so that a file there wins over one of the same name deeper down
+        self._names = sorted(names, key=lambda name: (name.count("/"), name))
+        self._by_name, self._by_stem = {}, {}
+        for name in self._names:
+            for key in (name, PurePosixPath(name).name):
+                self._by_name.setdefault(key, name)
+                self._by_name.setdefault(key.lower(), name)
+        for name in self:
+            self._by_stem.setdefault(PurePosixPath(name).stem.lower(), name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._names if name.lower().endswith(SUFFIXES))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def absolute(self, name: str) -> str:
+        return os.path.join(self.path, *name.split("/"))
+
+    def find_all(
+        self, image_ids: Iterable[str | None], files: Iterable[str | None], article_ids: Iterable[str | None]
+    ) -> list[str | None]:
+        """The name of each row's picture, relative to the folder, or `None` where there is none.
+
+        A picture is looked for by the file name that its row gives, then by its id, then by its article's id; the
+        latter only if no article has the id of a picture, since it would find another article's picture.
+        """
+        image_ids, files, article_ids = list(image_ids), list(files), list(article_ids)
+        article_ids_count = set(image_ids).isdisjoint(article_ids)
+        found = {}
+        for image_id, file, article_id in zip(image_ids, files, article_ids):
+            if image_id is None or found.get(image_id) or (file and not is_inside(file)):
+                continue
+            name = (file and self._find_file(file)) or self._by_stem.get(image_id.lower())
+            if name is None and article_id and article_ids_count:
+                name = self._by_stem.get(article_id.lower())
+            found[image_id] = name
+        return [
+            None if image_id is None or (file and not is_inside(file)) else found.get(image_id)
+            for image_id, file in zip(image_ids, files)
+        ]
+
+    def _find_file(self, file: str) -> str | None:
+        file = file.replace("\\", "/").removeprefix("./")
+        return self._by_name.get(file) or self._by_name.get(file.lower())
+
+
+def is_inside(name: str) -> bool:
+    """Whether a file name from a list stays in its folder: it is neither absolute nor climbs with `..`."""
+    name = name.replace("\\", "/")
+    return not (name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\0" in name or ".." in name.split("/"))
+
+
+def open_picture(image: str | os.PathLike | bytes | dict | PIL.Image.Image | None) -> PIL.Image.Image:
+    """Open a picture as it should be seen: RGB, upright, its first frame, over white where it is transparent.
+
+    Args:
+        image (`str`, `os.PathLike`, `bytes`, `dict` or `PIL.Image.Image`): A file, its content, the undecoded value
+            `{"path", "bytes"}` of a [`~datasets.Image`] column, or an open picture.
+
+    Raises:
+        PictureError: It cannot be used; `reason` says why in a word or two.
+    """
+    if isinstance(image, PIL.Image.Image):
+        return _to_rgb(image, getattr(image, "filename", None))
+    if isinstance(image, dict):
+        name = image.get("path")
+        image = image.get("bytes") if image.get("bytes") is not None else name
+    else:
+        name = None if isinstance(image, bytes) else image
+    if image is None:
+        raise PictureError("missing", name)
+    if not isinstance(image, bytes):
+        try:
+            image = Path(image).read_bytes()
+        except FileNotFoundError as error:
+            raise PictureError("missing", name) from error
+        except (OSError, ValueError) as error:
+            raise PictureError("unreadable", name) from error
+    if not image:
+        raise PictureError("empty file", name)
+    try:
+        with _without_warnings():
+            picture = PIL.Image.open(io.BytesIO(image), formats=FORMATS)
+    except PIL.Image.DecompressionBombError as error:
+        raise PictureError("too large", name) from error
+    except Exception as error:  # besides UnidentifiedImageError, whatever a plugin trips over in a broken header
+        raise PictureError("not an image", name) from error
+    return _to_rgb(picture, name)
+
+
+def _to_rgb(picture: PIL.Image.Image, name: str | None) -> PIL.Image.Image:
+    if picture.width * picture.height > MAX_PIXELS:
+        raise PictureError("too large", name)
+    try:
+        picture.load()
+        picture = _upright(picture)
+        if picture.mode.startswith(("I", "F")):
+            return _to_8_bit(picture)
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            white = PIL.Image.new("RGBA", picture.size, "white")
+            picture = PIL.Image.alpha_composite(white, picture)
+        return picture.convert("RGB")
+    except MemoryError as error:
+        raise PictureError("too large", name) from error
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, …
+        raise PictureError("truncated" if "truncated" in str(error).lower() else "damaged", name) from error
+
+
+def _upright(picture: PIL.Image.Image) -> PIL.Image.Image:
+    try:
+        with _without_warnings():
+            orientation = picture.getexif().get(_EXIF_ORIENTATION)
+    except Exception:  # broken EXIF data is no reason to refuse a picture that decodes
+        return picture
+    return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
+
+
+def _to_8_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """Scale 16-bit gray, which Pillow's own conversion would clip; other deep modes by the range that they use."""
+    values = np.nan_to_num(np.asarray(picture, dtype=np.float64)).clip(0)
+    if picture.mode.startswith("I;16"):
+        white = 65535.0
+    else:
+        highest = values.max(initial=0)
+        white = next((white for white in (1.0, 255.0, 65535.0) if highest <= white), highest)
+    return PIL.Image.fromarray((values * (255 / white)).round().astype(np.uint8)).convert("RGB")
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep Pillow's warnings (large pictures, odd EXIF data) off the terminal; the caller judges by itself."""
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def check_pictures(dataset: Dataset, num_proc: int | None = None) -> list[dict]:
+    """Decode each distinct picture once and list those that cannot be used.
+
+    Args:
+        dataset ([`~datasets.Dataset`]): Pairs or images, as loaded.
+        num_proc (`int`, *optional*): Threads to decode with, one a core by default.
+
+    Returns:
+        `list[dict]`: For each unusable picture `image_id`, `image_file` and the `reason` (see [`PictureError`]), in
+        the order of the data set. Rows without an image id are no matter of this check.
+    """
+    names = dataset.select_columns(["image_id", "image_file"])[:]
+    first = {}
+    for i, image_id in enumerate(names["image_id"]):
+        if image_id is not None:
+            first.setdefault(image_id, i)
+    images = dataset.select_columns(["image"]).cast_column("image", Image(decode=False))
+
+    def reason(row: int) -> str | None:
+        image, file = images[row]["image"], names["image_file"][row]
+        if image is None:
+            return "outside the folder" if file and not is_inside(file) else "missing"
+        try:
+            open_picture(image)
+        except PictureError as error:
+            return error.reason
+        return None
+
+    with ThreadPoolExecutor(num_proc or os.cpu_count()) as pool:
+        reasons = list(tqdm(pool.map(reason, first.values()), total=len(first), desc="Checking pictures", unit="pic"))
+    return [
+        {"image_id": image_id, "image_file": names["image_file"][row], "reason": why}
+        for (image_id, row), why in zip(first.items(), reasons)
+        if why is not None
+    ]
+
+
+def drop_unusable(dataset: Dataset, unusable: Iterable[dict]) -> Dataset:
+    """Leave out the rows of unusable pictures and the rows without any, so that every row has a picture to look at.
+
+    Args:
+        dataset ([`~datasets.Dataset`]): Pairs or images, as loaded.
+        unusable (`Iterable[dict]`): What [`check_pictures`] returned.
+    """
+    without = {None, *(picture["image_id"] for picture in unusable)}
+    kept = [i for i, image_id in enumerate(dataset["image_id"][:]) if image_id not in without]
+    if len(kept) == len(dataset):
+        return dataset
+    logger.warning(f"left out {len(dataset) - len(kept)} of {len(dataset)} rows without a usable picture")
+    return dataset.select(kept)

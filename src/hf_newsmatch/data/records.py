@@ -1,0 +1,147 @@
+"""From raw columns to the columns of our schema, still without pictures and with every string as the file has it."""
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Literal
+
+import pyarrow as pa
+from datasets import Features, Value
+
+from ..errors import NewsMatchError
+from .dates import parse_dates
+from .tables import RawTable
+
+Kind = Literal["pairs", "articles", "images", "links"]
+
+ARTICLE_COLUMNS = ("article_id", "title", "text", "language", "url", "published", "date_number")
+PAIR_COLUMNS = (*ARTICLE_COLUMNS[:-1], "image_id", "image", "image_file", "date_number")
+IMAGE_COLUMNS = ("image_id", "image", "image_file")
+
+RECORD_FEATURES = Features(
+    {
+        "article_id": Value("string"),
+        "title": Value("string"),
+        "text": Value("string"),
+        "language": Value("string"),
+        "url": Value("string"),
+        "published": Value("timestamp[us, tz=UTC]"),
+        "image_id": Value("string"),
+        "image_file": Value("string"),
+        "date_number": Value("int64"),
+        # where the row stands in its file: for messages, and to find the picture inside a Parquet file
+        "line": Value("int64"),
+    }
+)
+
+
+def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[pa.Table, dict[int, str]]:
+    """Bring a raw list into our schema.
+
+    Args:
+        raw (`RawTable`): The list.
+        kind (`str`): What the list is read as: `"pairs"`, `"articles"`, `"images"`, or `"links"`, pairs that need no
+            texts. Each row must have an article id of its own, or for `"images"` a picture.
+        translated (`bool`, *optional*, defaults to `True`): Whether to take a list's own English translation.
+
+    Returns:
+        The good rows with the features [`RECORD_FEATURES`], and what is wrong with the others, by line.
+
+    Raises:
+        NewsMatchError: The whole list is not of this kind.
+    """
+    article_ids = _identifiers(raw, "article_id")
+    image_files = _identifiers(raw, "image_file")
+    image_ids = _identifiers(raw, "image_id")
+    if not any(image_ids):
+        image_ids = [file and PurePosixPath(file.replace("\\", "/")).stem for file in image_files]
+    if raw.pictures is not None and not any(image_ids):
+        image_ids = article_ids
+    _check_kind(raw, kind, article_ids, image_ids)
+
+    titles, texts, languages = _texts(raw, translated)
+    published, date_numbers, bad_dates = parse_dates(_identifiers(raw, "date"))
+    find_problem = _picture_problem if kind == "images" else _article_problem
+    bad, kept, seen = dict(raw.bad), [], {}
+    for i, line in enumerate(raw.lines):
+        problem = find_problem(article_ids[i], image_ids[i], seen) or (kind != "images" and bad_dates.get(i))
+        if problem:
+            bad[line] = problem
+        elif kind != "images" or (image_ids[i] and image_ids[i] not in seen):
+            seen[image_ids[i] if kind == "images" else article_ids[i]] = f"{raw.unit} {line}"
+            kept.append(i)
+
+    columns = {
+        "article_id": article_ids,
+        "title": titles,
+        "text": texts,
+        "language": languages,
+        "url": _identifiers(raw, "url"),
+        "published": published,
+        "image_id": image_ids,
+        "image_file": image_files,
+        "date_number": date_numbers,
+        "line": raw.lines,
+    }
+    table = pa.table(columns, schema=RECORD_FEATURES.arrow_schema)
+    return (table if len(kept) == len(raw.lines) else table.take(kept)), bad
+
+
+def _article_problem(article_id: str | None, image_id: str | None, seen: dict[str, str]) -> str | None:
+    if article_id is None:
+        return "no article id"
+    if article_id in seen:
+        return f"the article id {article_id!r} again, first seen in {seen[article_id]}"
+    return None
+
+
+def _picture_problem(article_id: str | None, image_id: str | None, seen: dict[str, str]) -> str | None:
+    # an article without a picture is no candidate, but a line with neither is a mistake
+    return "no image id" if image_id is None and article_id is None else None
+
+
+def _check_kind(raw: RawTable, kind: Kind, article_ids: Sequence[str | None], image_ids: Sequence[str | None]) -> None:
+    problem = None
+    if not raw.lines:
+        return
+    if kind == "images" and not any(image_ids):
+        problem = "names no picture: load_articles reads its articles"
+    elif kind != "images" and any(image_ids) and not any(article_ids):
+        problem = "is a list of pictures without articles: load_images reads it"
+    elif kind in ("pairs", "articles") and "title" not in raw.layout.columns:
+        problem = "has neither titles nor texts: load_gold reads its links"
+    elif kind in ("pairs", "links") and not any(image_ids):
+        problem = "has no link between its articles and pictures: load_articles reads it"
+    if problem:
+        raise NewsMatchError(f"{raw.source} {problem}")
+
+
+def _cells(raw: RawTable, column: str) -> Sequence[str]:
+    """The cells of the first source column that holds anything."""
+    sources = [raw.columns[name] for name in raw.layout.columns.get(column, ()) if name in raw.columns]
+    return next((cells for cells in sources if any(map(_value, cells))), [""] * len(raw.lines))
+
+
+def _identifiers(raw: RawTable, column: str) -> list[str | None]:
+    return [_value(cell) for cell in _cells(raw, column)]
+
+
+def _texts(raw: RawTable, translated: bool) -> tuple[list[str], list[str], list[str | None]]:
+    titles = list(map(_text, _cells(raw, "title")))
+    texts = list(map(_text, _cells(raw, "text")))
+    languages = _identifiers(raw, "language")
+    english = [raw.columns.get(raw.layout.english.get(name)) for name in ("title", "text")]
+    if translated and all(english):
+        for i, (title, text) in enumerate(zip(*english)):
+            # a row whose translation is missing keeps its original, and says no language
+            if _value(title) or _value(text):
+                titles[i], texts[i], languages[i] = _text(title), _text(text), "en"
+    return titles, texts, languages
+
+
+def _value(cell: str) -> str | None:
+    cell = cell.strip()
+    return None if cell in ("", "N/A", "n/a") else cell
+
+
+def _text(cell: str) -> str:
+    return "" if _value(cell) is None else cell

@@ -1,0 +1,102 @@
+"""Split by time, the newest part last, and say what a split is like."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+
+from ..errors import NewsMatchError
+
+ORDERS = ("published", "date_number", "file")
+
+
+def chronological_split(dataset: Dataset, train_fraction: float = 0.8, sort_by: str | None = None) -> DatasetDict:
+    """Split into an older `train` and a newer `validation` part.
+
+    The order is that of `published` when every row has it, else of `date_number` when every row has it, else of the
+    file. Rows of the same time keep the file's order. Ids are never sorted: some editions scramble them.
+
+    Args:
+        dataset ([`~datasets.Dataset`]): Pairs or articles, as loaded.
+        train_fraction (`float`, *optional*, defaults to 0.8): The share of the older part, rounded to whole rows.
+        sort_by (`str`, *optional*): `"published"`, `"date_number"` or `"file"`, instead of the rule above.
+
+    Raises:
+        NewsMatchError: An argument is out of range, there are fewer than two rows, or some rows have no date.
+    """
+    if not 0 < train_fraction < 1:
+        raise NewsMatchError(f"the train fraction is {train_fraction}: give one between 0 and 1, both excluded")
+    if len(dataset) < 2:
+        raise NewsMatchError(f"{len(dataset)} rows cannot be split into two parts: at least 2 are needed")
+    order = _choose_order(dataset, sort_by)
+    if order != "file":
+        dataset = dataset.select(np.argsort(_values(dataset, order), kind="stable"))
+    size = min(max(round(len(dataset) * train_fraction), 1), len(dataset) - 1)
+    return DatasetDict(train=dataset.select(range(size)), validation=dataset.select(range(size, len(dataset))))
+
+
+def split_report(splits: DatasetDict) -> dict:
+    """Describe a split: sizes, dates, and how far its parts share pictures.
+
+    Args:
+        splits ([`~datasets.DatasetDict`]): The parts, oldest first.
+
+    Returns:
+        `dict`: `order`, the first of `published`, `date_number` and `file` by which no part begins before the one
+        before it ends; and `parts`, for each its `rows`, `pictures` (distinct), `first_date` and `last_date` (ISO
+        8601 or null), and for all but the first `shared_pictures` and `shared_rows`: how many of its pictures, and
+        rows with them, were also in an earlier part.
+    """
+    parts, earlier = {}, set()
+    for name, part in splits.items():
+        ids = [image_id for image_id in _column(part, "image_id") if image_id is not None]
+        dates = [date for date in _column(part, "published") if date is not None]
+        report = {
+            "rows": len(part),
+            "pictures": len(set(ids)),
+            "first_date": min(dates).isoformat() if dates else None,
+            "last_date": max(dates).isoformat() if dates else None,
+        }
+        if parts:
+            report["shared_pictures"] = len(set(ids) & earlier)
+            report["shared_rows"] = sum(image_id in earlier for image_id in ids)
+        parts[name] = report
+        earlier.update(ids)
+    return {"order": next(order for order in ORDERS if _is_order_of(list(splits.values()), order)), "parts": parts}
+
+
+def _choose_order(dataset: Dataset, sort_by: str | None) -> str:
+    if sort_by is not None and sort_by not in ORDERS:
+        raise NewsMatchError(f"sort_by is {sort_by!r}: give one of {', '.join(ORDERS)}")
+    missing = {order: sum(value is None for value in _column(dataset, order)) for order in ORDERS[:-1]}
+    complete = [order for order in ORDERS if not missing.get(order)]
+    started = [order for order in missing if 0 < missing[order] < len(dataset)]
+    if sort_by in complete:
+        return sort_by
+    if sort_by is None and (complete != ["file"] or not started):
+        return complete[0]
+    order = sort_by or started[0]
+    raise NewsMatchError(
+        f"{missing[order]} of {len(dataset)} rows have no {order}: add the dates, leave these rows out, or split in "
+        "the file's order with sort_by='file' (--sort_by file)"
+    )
+
+
+def _is_order_of(parts: Sequence[Dataset], order: str) -> bool:
+    if order == "file":
+        return True
+    columns = [_column(part, order) for part in parts]
+    if any(value is None for column in columns for value in column) or not all(columns):
+        return False
+    return all(max(earlier) <= min(later) for earlier, later in pairwise(columns))
+
+
+def _column(dataset: Dataset, name: str) -> list:
+    """A column's values, of a data set that may not have it."""
+    return dataset.select_columns([name])[:][name] if name in dataset.column_names else [None] * len(dataset)
+
+
+def _values(dataset: Dataset, order: str) -> np.ndarray:
+    return np.array([value.timestamp() if isinstance(value, datetime) else value for value in _column(dataset, order)])

@@ -1,0 +1,57 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from hf_newsmatch.data.dates import parse_date, parse_dates
+
+
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        ("2019-04-21", datetime(2019, 4, 21, tzinfo=UTC)),
+        ("20190421", datetime(2019, 4, 21, tzinfo=UTC)),
+        ("2019-04-21 13:05:09", datetime(2019, 4, 21, 13, 5, 9, tzinfo=UTC)),
+        ("2019-04-21T13:05:09Z", datetime(2019, 4, 21, 13, 5, 9, tzinfo=UTC)),
+        ("2019-04-21T13:05:09.25+02:00", datetime(2019, 4, 21, 11, 5, 9, 250000, tzinfo=UTC)),
+        ("Sun, 21 Apr 2019 13:05:09 +0200", datetime(2019, 4, 21, 11, 5, 9, tzinfo=UTC)),
+        ("21 Apr 2019 13:05:09 GMT", datetime(2019, 4, 21, 13, 5, 9, tzinfo=UTC)),
+    ],
+)
+def test_dates_become_moments_in_utc(value, moment):
+    assert parse_date(value) == moment
+    assert parse_date(value).utcoffset().total_seconds() == 0
+
+
+@pytest.mark.parametrize("value", ["03/04/2020", "3.4.2020", "03-04-20"])
+def test_ambiguous_dates_are_refused(value):
+    with pytest.raises(ValueError, match="ambiguous"):
+        parse_date(value)
+
+
+@pytest.mark.parametrize("value", ["yesterday", "2019-02-30", "21.04.2019", "Sun, 41 Apr 2019 13:05:09 +0200", "2019"])
+def test_unreadable_dates_are_refused(value):
+    with pytest.raises(ValueError, match="cannot be read"):
+        parse_date(value)
+
+
+def test_numbers_that_are_no_days_stay_numbers():
+    assert parse_dates(["4512776813", None, "17"]) == ([None] * 3, [4512776813, None, 17], {})
+
+
+def test_a_column_of_compact_days_is_dates():
+    published, numbers, problems = parse_dates(["20190421", None])
+    assert published == [datetime(2019, 4, 21, tzinfo=UTC), None]
+    assert numbers == [None, None]
+    assert problems == {}
+
+
+def test_eight_digits_that_are_no_day_make_the_column_numbers():
+    assert parse_dates(["20190421", "20191399"])[1] == [20190421, 20191399]
+
+
+def test_problems_are_told_by_index():
+    published, numbers, problems = parse_dates(["2019-04-21", "soon", None, "12", "soon"])
+    assert published[0] == datetime(2019, 4, 21, tzinfo=UTC)
+    assert numbers == [None] * 5
+    assert sorted(problems) == [1, 3, 4]
+    assert "'soon'" in problems[1]

@@ -1,0 +1,427 @@
+import io
+import json
+import logging
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+import datasets
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset, Features, Image, Value
+
+from hf_newsmatch.data import newsimages
+from hf_newsmatch.data.newsimages import load_articles, load_gold, load_images, load_pairs
+from hf_newsmatch.errors import NewsMatchError
+
+ORGANISERS = "article\taid\turl\timg\tiid\thashvalue\ttitle\ttext\timgFile"
+LINKED = (
+    f"# {ORGANISERS}\tDate\n"
+    "901\t1\thttps://example.org/a\thttps://example.org/a.jpg\t31\thA\tZwei Löwen im Zoo\tSie hei&szlig;en <b>Max</b> "
+    "und  Moritz.\thA.jpg\t2019-04-02\n"
+    '905\t2\thttps://example.org/b\t\t30\thB\t"Der ""Dom"" bröckelt"\tN/A\thB.jpg\t2019-04-01\n'
+    "903\t3\thttps://example.org/c\t\t\thC\tOhne Bild\tKÃ¶ln\t\tTue, 02 Apr 2019 12:00:00 +0200\n"
+)
+PAIR_FEATURES = Features(
+    {
+        "article_id": Value("string"),
+        "title": Value("string"),
+        "text": Value("string"),
+        "language": Value("string"),
+        "url": Value("string"),
+        "published": Value("timestamp[us, tz=UTC]"),
+        "image_id": Value("string"),
+        "image": Image(),
+        "image_file": Value("string"),
+        "date_number": Value("int64"),
+    }
+)
+
+
+def save_picture(path, color=(255, 0, 0)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.new("RGB", (4, 3), color).save(path)
+
+
+def read(dataset, *columns):
+    return [tuple(row[column] for column in columns) for row in dataset.select_columns(list(columns))]
+
+
+def test_pairs_of_an_organisers_list(write, tmp_path):
+    save_picture(tmp_path / "images" / "hA.jpg")
+    pairs = load_pairs(write(LINKED))
+    assert pairs.features == PAIR_FEATURES
+    assert read(pairs, "article_id", "image_id", "image_file") == [
+        ("901", "31", "hA.jpg"),
+        ("905", "30", "hB.jpg"),
+        ("903", None, None),
+    ]
+    assert read(pairs, "title", "text") == [
+        ("Zwei Löwen im Zoo", "Sie heißen Max und Moritz."),
+        ('Der "Dom" bröckelt', ""),
+        ("Ohne Bild", "Köln"),
+    ]
+    assert pairs["published"][:] == [
+        datetime(2019, 4, day, hour, tzinfo=UTC) for day, hour in ((2, 0), (1, 0), (2, 10))
+    ]
+    assert pairs[0]["image"].size == (4, 3)
+    assert pairs["image"][:][1:] == [None, None]
+    assert set(pairs["language"]) == set(pairs["date_number"]) == {None}
+
+
+def test_raw_values_stay_reachable(write):
+    path = write(LINKED)
+    raw, clean = load_pairs(path, clean=False), load_pairs(path)
+    assert raw["text"][:] == ["Sie hei&szlig;en <b>Max</b> und  Moritz.", "", "KÃ¶ln"]
+    assert raw["article_id"][:] == clean["article_id"][:]
+    assert path.read_bytes() == LINKED.encode()
+
+
+def test_articles_and_images_of_a_linked_list(write):
+    path = write(LINKED.replace("\t30\thB", "\t31\thB"))
+    articles = load_articles(path)
+    assert articles.features == Features({name: PAIR_FEATURES[name] for name in articles.column_names})
+    assert articles.column_names == ["article_id", "title", "text", "language", "url", "published", "date_number"]
+    assert len(articles) == 3
+    images = load_images(path)
+    assert images.features == Features({name: PAIR_FEATURES[name] for name in ("image_id", "image", "image_file")})
+    assert read(images, "image_id", "image_file") == [("31", "hA.jpg")]
+
+
+def test_unlinked_lists_of_2021(write):
+    header = "articleID\taid\turl\t\t\thashvalue\ttitle\ttext\r\n"
+    articles = write(header + "77\t\thttps://example.org/a\t\t\t\tStraße frei\tGrüße\r\n", "a.tsv", encoding="cp1252")
+    assert read(load_articles(articles), "article_id", "title", "text") == [("77", "Straße frei", "Grüße")]
+    images = write("img\tiid\timgFile\r\nhttps://example.org/x.jpg\t31\thA.jpg\r\n", "i.tsv")
+    assert read(load_images(images), "image_id", "image_file") == [("31", "hA.jpg")]
+    with pytest.raises(NewsMatchError, match=r"no link between its articles and pictures: load_articles reads it"):
+        load_pairs(articles)
+    with pytest.raises(NewsMatchError, match="without articles: load_images reads it"):
+        load_articles(images)
+    with pytest.raises(NewsMatchError, match="names no picture"):
+        load_images(articles)
+
+
+def test_unlinked_lists_of_2023(write):
+    header = f"# {ORGANISERS}\tDate\n"
+    articles = write(
+        header + "20\t2023-9\thttps://example.org/a\t\t\t2023-9\tTitle â€“ x\ttag;tag\t\t4512776813\n", "a.txt"
+    )
+    assert read(load_articles(articles), "article_id", "title", "published", "date_number") == [
+        ("20", "Title – x", None, 4512776813)
+    ]
+    images = write(header + "\t\t\t\tAB\t\t\t\tAB.jpg\t\n" * 2, "i.txt")
+    assert read(load_images(images), "image_id", "image_file") == [("AB", "AB.jpg")]
+    with pytest.raises(NewsMatchError, match="without articles"):
+        load_pairs(images)
+
+
+def test_four_columns_of_2023(write):
+    path = write('url\ttitle\ttags\timage\nhttps://example.org/a\t"A, B"\tone;two|three\tAB.jpg\n')
+    assert read(load_pairs(path), "article_id", "url", "title", "text", "image_id", "image_file") == [
+        ("https://example.org/a", "https://example.org/a", "A, B", "one;two|three", "AB", "AB.jpg")
+    ]
+
+
+def test_a_list_with_its_own_translation(write):
+    rows = 'u1\tTitel\tText\tTitle\t"The ""text"""\tx\nu2\tNur deutsch\tText\t\t\tx\n'
+    path = write("url\ttitle\ttext\ttitleEN\ttextEN\toutlet\n" + rows)
+    assert read(load_articles(path), "title", "text", "language") == [
+        ("Title", 'The "text"', "en"),
+        ("Nur deutsch", "Text", None),
+    ]
+    assert read(load_articles(path, translated=False), "title", "language") == [("Titel", None), ("Nur deutsch", None)]
+
+
+@pytest.mark.parametrize("header", ["", "article_id,article_url,article_title,article_tags,image_id,image_url\n"])
+@pytest.mark.parametrize("picture", ["AB.jpg", "7.webp"])
+def test_2025(write, tmp_path, header, picture):
+    save_picture(tmp_path / "images" / "sub" / picture)
+    path = write(header + '7,https://example.org/a,"A, B",one;two,AB,"https://example.org/a.jpg?r=1,2"\n', "news.csv")
+    row = load_pairs(path)[0]
+    assert (row["article_id"], row["title"], row["text"], row["image_id"]) == ("7", "A, B", "one;two", "AB")
+    assert row["image_file"] == f"sub/{picture}"
+    assert row["image"].size == (4, 3)
+
+
+def test_2026(write):
+    header = "article_id,article_url,article_title,image_id\n"
+    linked = write(header + "1,https://example.org/a,summer Ã¢â‚¬â€œ x,AB\n2,N/A,B,N/A\n", "train.csv")
+    assert read(load_pairs(linked), "article_id", "url", "title", "text", "image_id") == [
+        ("1", "https://example.org/a", "summer – x", "", "AB"),
+        ("2", None, "B", "", None),
+    ]
+    unlinked = write(header + "1,N/A,A,N/A\n", "test.csv")
+    assert load_articles(unlinked)[0]["url"] is None
+    with pytest.raises(NewsMatchError, match="load_articles reads it"):
+        load_pairs(unlinked)
+
+
+OWN = {
+    "article_id": "1",
+    "title": "A &amp; B",
+    "text": "x",
+    "language": "de",
+    "url": "https://example.org/1",
+    "published": "2019-04-01",
+    "image_id": "i1",
+    "image_file": "i1.jpg",
+}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_our_own_columns(write, suffix):
+    if suffix == "parquet":
+        content = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist([OWN | {"published": datetime(2019, 4, 1), "article_id": 1}]), content)
+        path = write(content.getvalue(), "list.parquet")
+    elif suffix == "jsonl":
+        path = write(json.dumps(OWN) + "\n", "list.jsonl")
+    else:
+        path = write("\n".join({"csv": ",", "tsv": "\t"}[suffix].join(cells) for cells in (OWN, OWN.values())))
+    pairs = load_pairs(path)
+    assert pairs.features == PAIR_FEATURES
+    expected = OWN | {
+        "title": "A & B",
+        "published": datetime(2019, 4, 1, tzinfo=UTC),
+        "image": None,
+        "date_number": None,
+    }
+    assert pairs[0] == expected
+    assert read(load_images(path), "image_id") == [("i1",)]
+
+
+def picture_bytes(color):
+    content = io.BytesIO()
+    PIL.Image.new("RGB", (4, 3), color).save(content, "PNG")
+    return content.getvalue()
+
+
+def with_pictures_inside(ids=("1", "2", "3")):
+    pictures = [{"bytes": picture_bytes((40 * i, 0, 0)), "path": f"p{i}.png"} for i in range(len(ids))]
+    features = Features({"article_id": Value("string"), "title": Value("string"), "image": Image()})
+    return Dataset.from_dict({"article_id": ids, "title": ["T"] * len(ids), "image": pictures}, features=features)
+
+
+@pytest.mark.parametrize("num_parquet_rows", [3, 4])
+def test_pictures_inside_parquet_stay_with_their_rows(tmp_path, num_parquet_rows):
+    path = tmp_path / "list.parquet"
+    with_pictures_inside(("1", "1", "2", "3")[4 - num_parquet_rows :]).to_parquet(path)
+    pairs = load_pairs(path, skip_bad_rows=True)
+    assert pairs.features == PAIR_FEATURES
+    assert pairs["article_id"][:] == ["1", "2", "3"]
+    offset = num_parquet_rows - 3
+    for i, row in enumerate(pairs):
+        number = i + offset if i else 0
+        assert row["image"].getpixel((0, 0)) == (40 * number, 0, 0)
+        assert (row["image_id"], row["image_file"]) == (f"p{number}", f"p{number}.png")
+
+
+def test_a_data_set_of_the_hub(monkeypatch):
+    asked = []
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: asked.append((a, k)) or with_pictures_inside())
+    pairs = load_pairs("someone/some-news")
+    assert asked == [(("someone/some-news",), {"split": "train"})]
+    assert [row["image"].getpixel((0, 0))[0] for row in pairs] == [0, 40, 80]
+
+
+def test_a_data_set_that_the_hub_does_not_give(monkeypatch):
+    def fail(*args, **kwargs):
+        raise ConnectionError("Couldn't reach the Hub\nTraceback …")
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(NewsMatchError, match=r"^someone/some-news is no file here.*\(Couldn't reach the Hub\)[^\n]*$"):
+        load_pairs("someone/some-news")
+
+
+def test_image_folder_of_candidates(tmp_path):
+    for name in ("b.jpg", "a.png", "sub/c.gif"):
+        save_picture(tmp_path / "pool" / name)
+    images = load_images(tmp_path / "pool")
+    assert read(images, "image_id", "image_file") == [("a", "a.png"), ("b", "b.jpg"), ("c", "sub/c.gif")]
+    assert images[2]["image"].size == (4, 3)
+    save_picture(tmp_path / "pool" / "a.jpg")
+    with pytest.raises(NewsMatchError, match=r"two pictures with the id 'a' \(a.jpg and a.png\)"):
+        load_images(tmp_path / "pool")
+
+
+def test_image_folder_without_pictures(tmp_path):
+    with pytest.raises(NewsMatchError, match="holds no picture"):
+        load_images(tmp_path)
+
+
+def test_image_dir_that_does_not_fit(write, tmp_path, caplog):
+    path = write(LINKED)
+    with pytest.raises(NewsMatchError, match="nowhere is no folder"):
+        load_pairs(path, tmp_path / "nowhere")
+    save_picture(tmp_path / "images" / "other.jpg")
+    with pytest.raises(
+        NewsMatchError, match=r"none of the pictures of .*looked for hA.jpg, hB.jpg among the 1 pictures"
+    ):
+        load_pairs(path, tmp_path / "images")
+    # nobody asked for the folder beside the file, so it only gets a warning
+    assert load_pairs(path)["image"][:] == [None] * 3
+    assert "none of the pictures" in caplog.text
+
+
+def test_names_that_leave_the_folder(write, tmp_path):
+    save_picture(tmp_path / "secret.jpg")
+    save_picture(tmp_path / "images" / "hB.jpg")
+    row = load_pairs(write(LINKED.replace("hA.jpg", "../secret.jpg")))[0]
+    assert row["image"] is None
+    assert row["image_file"] == "../secret.jpg"
+
+
+BAD = {
+    "too few cells": ("909\tx\n", "line 3: 2 cells where 9 are expected"),
+    "too many cells": ("909" + "\t" * 9 + "\n", "line 3: 10 cells where 9 are expected"),
+    "no article id": ("\t\tu\t\ti\th\tTitel\tText\tx.jpg\n", "line 3: no article id"),
+    "the same id": ("1\t\tu\t\ti\th\tTitel\tText\tx.jpg\n", "line 3: the article id '1' again, first seen in line 2"),
+}
+GOOD = "{0}\t\tu\t\ti{0}\th\tTitel\tText\tx{0}.jpg\n"
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_rows(write, caplog, case):
+    row, message = BAD[case]
+    path = write(f"{ORGANISERS}\n{GOOD.format(1)}{row}{GOOD.format(2)}")
+    with pytest.raises(NewsMatchError) as error:
+        load_pairs(path)
+    assert str(error.value).startswith(f"{path}, {message}")
+    assert "skip_bad_rows=True (--skip_bad_rows)" in str(error.value)
+    for _ in range(2):  # from the file, and from the cache
+        caplog.clear()
+        assert load_pairs(path, skip_bad_rows=True)["article_id"][:] == ["1", "2"]
+        assert [record.levelno for record in caplog.records] == [logging.WARNING]
+        assert f"left out 1 bad rows ({message})" in caplog.text
+
+
+def test_many_bad_rows_are_counted(write, caplog):
+    path = write(f"{ORGANISERS}\n{GOOD.format(1)}" + "x\n" * 12)
+    with pytest.raises(NewsMatchError, match=r"line 3: .*the first of 12 bad rows"):
+        load_articles(path)
+    assert len(load_articles(path, skip_bad_rows=True)) == 1
+    assert "left out 12 bad rows" in caplog.text
+    assert "line 12:" in caplog.text
+    assert "line 13:" not in caplog.text
+
+
+def test_bad_dates_name_row_and_value(write):
+    with pytest.raises(NewsMatchError, match="line 3: the date '03/04/2019' is ambiguous"):
+        load_pairs(write(LINKED.replace("2019-04-01", "03/04/2019")))
+
+
+@pytest.mark.parametrize("load", [load_pairs, load_articles, load_images, load_gold])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        ("", "is empty"),
+        (f"{ORGANISERS}\n", "has a header but no rows"),
+        ("name;city\n1;2\n", "unknown layout"),
+        (bytes(range(256)), "is no text file"),
+    ],
+)
+def test_files_that_cannot_be_read(write, tmp_path, load, content, message):
+    path = tmp_path / "none.tsv" if content is None else write(content)
+    with pytest.raises(NewsMatchError) as error:
+        load(path)
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_no_list(tmp_path):
+    with pytest.raises(NewsMatchError, match="is a folder"):
+        load_pairs(tmp_path)
+
+
+def test_a_list_without_usable_rows(write):
+    with pytest.raises(NewsMatchError, match="no usable rows"):
+        load_articles(write(f"{ORGANISERS}\nx\n"), skip_bad_rows=True)
+
+
+@pytest.mark.parametrize("header", ["article_id,image_id", "articleID\tiid"])
+def test_gold_of_two_columns(write, header):
+    delimiter = "," if "," in header else "\t"
+    path = write(f"{header}\n7{delimiter}AB\n8{delimiter}AB\n9{delimiter}N/A\n")
+    assert load_gold(path) == {"7": "AB", "8": "AB"}
+    with pytest.raises(NewsMatchError, match="neither titles nor texts: load_gold reads"):
+        load_pairs(path)
+
+
+def test_gold_of_a_linked_list(write):
+    assert load_gold(write(LINKED)) == {"901": "31", "905": "30"}
+
+
+def test_gold_with_other_article_numbers_is_matched_by_url(write, caplog):
+    gold = write(LINKED, "gold.tsv")
+    row = "77\t\thttps://example.org/{}\t\t\t\tTitel\tText\n"
+    header = "articleID\taid\turl\t\t\thashvalue\ttitle\ttext\n"
+    articles = load_articles(write(header + row.format("b"), "b.tsv"))
+    assert load_gold(gold, articles) == {"77": "30", "901": "31"}
+    assert "matched by url" in caplog.text
+    with pytest.raises(NewsMatchError, match=r"neither article ids nor urls.*'901'.*'77'"):
+        load_gold(gold, load_articles(write(header + row.format("z"), "z.tsv")))
+
+
+def test_gold_with_the_same_article_numbers_is_left_alone(write):
+    path = write(LINKED)
+    assert load_gold(path, load_articles(path).select([0])) == {"901": "31", "905": "30"}
+
+
+def test_the_second_load_parses_and_cleans_nothing(write, cache, monkeypatch):
+    path = write(LINKED)
+    first = load_pairs(path)
+    files = {file: file.stat().st_mtime_ns for file in (cache / "newsmatch").rglob("*.arrow")}
+    assert len(files) == 2
+    monkeypatch.setattr(newsimages, "read_table", None)
+    monkeypatch.setattr("hf_newsmatch.data.cleaning.clean_text", None)
+    assert load_pairs(path)["text"][:] == first["text"][:]
+    assert {file: file.stat().st_mtime_ns for file in (cache / "newsmatch").rglob("*.arrow")} == files
+
+
+def test_the_cache_holds_in_another_process(write, cache):
+    path = write(LINKED)
+    load_articles(path)
+    files = sorted((cache / "newsmatch").rglob("*"))
+    script = (
+        f"import datasets; datasets.config.HF_DATASETS_CACHE = {str(cache)!r}\n"
+        f"from hf_newsmatch.data import newsimages; newsimages.load_articles({str(path)!r})"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert sorted((cache / "newsmatch").rglob("*")) == files
+
+
+def test_a_changed_file_is_read_again(write):
+    assert load_articles(write(LINKED))[0]["title"] == "Zwei Löwen im Zoo"
+    assert load_articles(write(LINKED.replace("Zwei", "Drei")))[0]["title"] == "Drei Löwen im Zoo"
+
+
+def test_a_list_that_fails_leaves_nothing_in_the_cache(write, cache):
+    with pytest.raises(NewsMatchError):
+        load_articles(write(LINKED + "x\n"))
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_cleaning_on_several_processes_gives_the_same(write):
+    content = LINKED + "".join(f"{i}\t\t\t\t\t\t<b>T</b> {i}\tx\t\t2020-01-01\n" for i in range(10))
+    path = write(content)
+    parallel = load_articles(path, num_proc=2)["title"][:]
+    datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE / "other"
+    assert load_articles(path)["title"][:] == parallel
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_rows_are_read_in_seconds(write):
+    rows = (
+        f"{i}\t\thttps://a.org/{i}\t\tp{i}\th\tTitel {i}\t{'Wörter ' * 30}\tp{i}.jpg\t2019-04-01T{i % 24:02}:00\n"
+        for i in range(100_000)
+    )
+    path = write(f"{ORGANISERS}\tDate\n" + "".join(rows))
+    start = time.perf_counter()
+    assert len(load_pairs(path, clean=False)) == 100_000
+    assert time.perf_counter() - start < 10  # it takes 2; the rest is for busy machines

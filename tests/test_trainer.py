@@ -1,0 +1,196 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model, make_pairs
+
+from hf_newsmatch import (
+    ContrastiveTrainer,
+    ContrastiveTrainingArguments,
+    NewsMatchError,
+    contrastive_loss,
+    embed_images,
+    embed_texts,
+    score,
+)
+from hf_newsmatch.data.collator import join_text
+from hf_newsmatch.losses import MAX_LOGIT_SCALE
+from hf_newsmatch.retrieval import Ranking
+
+
+def make_trainer(tmp_path, model, processor, train=None, evaluation=None, **kwargs) -> ContrastiveTrainer:
+    settings = {"num_train_epochs": 1, "per_device_train_batch_size": 4, "use_cpu": True, "report_to": "none"}
+    args = ContrastiveTrainingArguments(output_dir=str(tmp_path / "run"), **{**settings, **kwargs})
+    return ContrastiveTrainer(model, args, processor, train_dataset=train, eval_dataset=evaluation)
+
+
+def test_the_defaults_are_the_recipe(tmp_path):
+    args = ContrastiveTrainingArguments(output_dir=str(tmp_path))
+    recipe = {
+        "per_device_train_batch_size": 64,
+        "dataloader_drop_last": True,
+        "num_train_epochs": 50,
+        "learning_rate": 1e-5,
+        "weight_decay": 5e-4,
+        "warmup_steps": 0,
+        "max_grad_norm": 0.0,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.999,
+        "adam_epsilon": 1e-8,
+        "coupled_weight_decay": True,
+        "logits_factor": 1.0,
+        "load_best_model_at_end": True,
+        "greater_is_better": False,
+    }
+    assert {name: getattr(args, name) for name in recipe} == recipe
+    assert args.lr_scheduler_type == "constant"
+    assert args.metric_for_best_model == "loss"
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_a_step_is_adam_with_coupled_weight_decay(tmp_path, processor, pairs, monkeypatch, accumulation):
+    """One optimizer step equals a bare loop over transformers' own loss and torch.optim.Adam, and several accumulated
+    batches weigh as their mean."""
+    batches = []
+
+    def recording(self, model, inputs, **kwargs):
+        batches.append(dict(inputs))
+        return compute_loss(self, model, inputs, **kwargs)
+
+    compute_loss = ContrastiveTrainer.compute_loss
+    monkeypatch.setattr(ContrastiveTrainer, "compute_loss", recording)
+    settings = {"weight_decay": 0.1, "learning_rate": 1e-3, "max_steps": 1, "eval_strategy": "no"}
+    trainer = make_trainer(
+        tmp_path,
+        make_model(processor),
+        processor,
+        pairs,
+        load_best_model_at_end=False,
+        gradient_accumulation_steps=accumulation,
+        **settings,
+    )
+    trainer.train()
+
+    reference = make_model(processor).train()
+    optimizer = torch.optim.Adam(reference.parameters(), lr=1e-3, weight_decay=0.1)
+    assert len(batches) == accumulation
+    for batch in batches:
+        del batch["image_ids"], batch["text_ids"]
+        (reference(**batch, return_loss=True).loss / accumulation).backward()
+    optimizer.step()
+    for (name, ours), theirs in zip(trainer.model.named_parameters(), reference.parameters()):
+        # Adam turns the noise of a true zero gradient (the keys' bias) into a whole step
+        assert torch.allclose(ours, theirs, atol=2.1e-3 if name.endswith("k_proj.bias") else 1e-6), name
+
+
+def test_other_optimizers_by_their_transformers_name(tmp_path, model, processor, pairs):
+    trainer = make_trainer(
+        tmp_path, model, processor, pairs, coupled_weight_decay=False, eval_strategy="no", load_best_model_at_end=False
+    )
+    assert isinstance(trainer.create_optimizer(), torch.optim.AdamW)
+    assert len(trainer.optimizer.param_groups) == 2
+
+
+def test_training_fits_the_pairs(tmp_path, model, processor, pairs):
+    trainer = make_trainer(
+        tmp_path,
+        model,
+        processor,
+        pairs,
+        pairs,
+        num_train_epochs=30,
+        learning_rate=3e-3,
+        per_device_train_batch_size=12,
+    )
+    before = trainer.evaluate()
+    trainer.train()
+    after = trainer.evaluate()
+    assert after["eval_loss"] < before["eval_loss"] / 2
+    assert after["eval_mrr@100"] > before["eval_mrr@100"]
+    best = min(row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row)
+    assert after["eval_loss"] == pytest.approx(best)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_evaluation_is_of_the_whole_set(tmp_path, model, processor, batch_size):
+    """Loss over blocks of 64 in order and retrieval among the distinct pictures, whatever the batch size."""
+    count = 70
+    image_ids = [f"p{number % 60}" for number in range(count)]
+    pairs = make_pairs(tmp_path, count, image_ids)
+    trainer = make_trainer(tmp_path, model, processor, None, pairs, per_device_eval_batch_size=batch_size)
+    metrics = trainer.evaluate()
+
+    texts = [join_text(row) for row in pairs]
+    text_embeds = embed_texts(model, processor, texts, progress=False)
+    image_embeds = embed_images(model, processor, pairs["image"][:], progress=False)
+    numbers = torch.tensor([number % 60 for number in range(count)])
+    losses = [
+        len(block)
+        * contrastive_loss(image_embeds[block], text_embeds[block], model.logit_scale, numbers[block]).item()
+        for block in (torch.arange(64), torch.arange(64, count))
+    ]
+    assert metrics["eval_loss"] == pytest.approx(sum(losses) / count, abs=1e-5)
+
+    order = np.argsort(-(text_embeds @ image_embeds[:60].T).numpy(), axis=1)
+    ranking = Ranking(pairs["article_id"][:], [[f"p{index}" for index in row] for row in order])
+    expected = score(ranking, dict(zip(pairs["article_id"], image_ids)))
+    for name in ("mrr@100", "recall@1", "recall@5", "recall@10", "recall@50", "recall@100"):
+        assert metrics[f"eval_{name}"] == pytest.approx(expected[name])
+
+
+def test_logit_scale_is_clamped(tmp_path, model, processor, pairs):
+    with torch.no_grad():
+        model.logit_scale.fill_(MAX_LOGIT_SCALE)
+    trainer = make_trainer(tmp_path, model, processor, pairs, pairs, learning_rate=0.5, num_train_epochs=3)
+    trainer.train()
+    assert trainer.model.logit_scale <= MAX_LOGIT_SCALE
+
+
+def test_logits_factor(tmp_path, model, processor, pairs):
+    plain = make_trainer(tmp_path, model, processor, None, pairs).evaluate()["eval_loss"]
+    factor = math.exp(0.01) / math.exp(0.07)
+    scaled = make_trainer(tmp_path, model, processor, None, pairs, logits_factor=factor).evaluate()["eval_loss"]
+    with torch.no_grad():
+        model.logit_scale += math.log(factor)
+    assert scaled == pytest.approx(make_trainer(tmp_path, model, processor, None, pairs).evaluate()["eval_loss"])
+    assert scaled != plain
+
+
+def test_an_incomplete_last_batch_is_dropped_unless_it_is_the_only_one(tmp_path, model, processor, pairs):
+    assert (
+        len(
+            make_trainer(
+                tmp_path, model, processor, pairs, pairs, per_device_train_batch_size=5
+            ).get_train_dataloader()
+        )
+        == 2
+    )
+    only = make_trainer(tmp_path, model, processor, pairs, pairs, per_device_train_batch_size=64)
+    assert len(only.get_train_dataloader()) == 1
+
+
+def test_checkpoints_hold_the_processor_and_leave_the_configuration(tmp_path, model, processor, pairs):
+    eos = model.config.text_config.eos_token_id
+    trainer = make_trainer(tmp_path, model, processor, pairs, pairs)
+    trainer.train()
+    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
+    assert (checkpoint / "tokenizer.json").is_file()
+    assert (checkpoint / "processor_config.json").is_file()
+    assert trainer.model.config.text_config.eos_token_id == eos
+
+
+def test_refuses_one_pair(tmp_path, model, processor, pairs):
+    with pytest.raises(NewsMatchError, match="at least two pairs"):
+        make_trainer(tmp_path, model, processor, pairs.select([0]), pairs)
+
+
+def test_refuses_several_processes(tmp_path, model, processor, pairs, monkeypatch):
+    monkeypatch.setattr(ContrastiveTrainingArguments, "world_size", 2)
+    with pytest.raises(NewsMatchError, match="2 processes"):
+        make_trainer(tmp_path, model, processor, pairs, pairs)
+
+
+def test_refuses_a_factor_of_zero(tmp_path):
+    with pytest.raises(ValueError, match="logits_factor"):
+        ContrastiveTrainingArguments(output_dir=str(tmp_path), logits_factor=0.0)
