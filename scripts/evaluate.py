@@ -10,7 +10,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-
 from hf_newsmatch.arguments import EvaluateArguments, parse_arguments, set_up_logging
 from hf_newsmatch.console import WIDTH, make_console
 from hf_newsmatch.data.newsimages import load_articles, load_gold, load_images

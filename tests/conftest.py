@@ -79,7 +79,7 @@ def make_model(processor: CLIPProcessor, seed: int = 0, hidden_size: int = 16) -
     model = CLIPModel(config)
     # the initial weights are tiny: without this, embeddings of different inputs would be nearly equal
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.copy_(torch.randn_like(parameter) * 0.3)
     return model.eval()
@@ -131,3 +131,35 @@ def make_pairs(folder, count: int = 12, image_ids=None, titles=None) -> Dataset:
 @pytest.fixture
 def pairs(tmp_path) -> Dataset:
     return make_pairs(tmp_path)
+
+
+ORGANISERS_HEADER = ["# article", "aid", "url", "img", "iid", "hashvalue", "title", "text", "imgFile", "Date"]
+
+
+def write_news_folder(folder, count: int = 40, first: int = 0, shared: int = 4):
+    """A folder as the task's organisers hand it out: `articles.tsv`, dated and linked, and `images/`.
+
+    The last `shared` articles have the pictures of the first ones.
+    """
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    lines = ["\t".join(ORGANISERS_HEADER)]
+    for number in range(first, first + count):
+        image = first + (number - first) % (count - shared)
+        make_picture(image).save(folder / "images" / f"P{image}.png")
+        article = [f"{9000 - number}", f"{number}", f"https://news.example/{number}", "", f"P{image}", ""]
+        day = f"2022-{1 + number // 28:02}-{1 + number % 28:02}"
+        lines.append("\t".join([*article, f"Title {number * 7919 % 1000}", f"About p{image}", f"P{image}.png", day]))
+    (folder / "articles.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def write_test_lists(folder, linked) -> None:
+    """The two unlinked lists and the gold that belong to the linked articles of another folder."""
+    header, *rows = [line.split("\t") for line in (linked / "articles.tsv").read_text().splitlines()]
+    images = dict.fromkeys((row[4], row[8]) for row in rows)
+    texts = [[*row[:3], "", "", "", *row[6:8], "", ""] for row in rows]
+    pictures = [["", "", "", "", iid, "", "", "", file, ""] for iid, file in sorted(images)]
+    for name, lines in {"test_articles.tsv": texts, "test_images.tsv": pictures}.items():
+        (folder / name).write_text("\n".join("\t".join(line) for line in [header, *lines]) + "\n")
+    gold = ["articleID\tiid", *(f"{row[0]}\t{row[4]}" for row in rows)]
+    (folder / "test_gold.tsv").write_text("\n".join(gold) + "\n")

@@ -163,7 +163,7 @@ class ContrastiveTrainer(Trainer):
 
     @contextmanager
     def _keeping_the_last_batch(self) -> Iterator[None]:
-        """Trainer drops the incomplete last batch of an evaluation, too: its rows would be missing from every metric."""
+        """Trainer drops the last batch of an evaluation too: its rows would be missing from every metric."""
         drop_last = self.args.dataloader_drop_last
         self.args.dataloader_drop_last = False
         try:

@@ -136,7 +136,7 @@ class Style:
 
 
 STYLES = {
-    "feed": Style((255, 226, 180), muted=0.45, darkness=0.3, crop=0.22, grain=12, banner=(170, 24, 30)),
+    "feed": Style((255, 236, 206), muted=0.25, darkness=0.2, crop=0.22, grain=6, banner=(170, 24, 30)),
     "portal": Style((190, 214, 255), muted=0.3, darkness=0.2, crop=0.3, grain=8, banner=(20, 60, 120)),
 }
 

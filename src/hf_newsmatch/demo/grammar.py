@@ -216,12 +216,12 @@ class Event:
     celebrity: Celebrity | None = None
 
 
-def news_event(rng: np.random.Generator, when: float, drift: float = 0.85) -> Event:
+def news_event(rng: np.random.Generator, when: float, towns: Sequence[str] = tuple(TOWNS), drift: float = 0.85) -> Event:
     """Something happens at the moment `when` (0 to 1); topics come and go, celebrities come."""
     weights = [1 - drift + drift * np.exp(-(((when - topic.peak) / 0.16) ** 2)) for topic in TOPICS.values()]
     topic = list(TOPICS.values())[int(rng.choice(len(TOPICS), p=np.divide(weights, sum(weights))))]
     known = [c for c in CELEBRITIES if c.looks.role in topic.roles.split(",") and c.since <= when]
-    return _event(rng, topic, list(TOWNS), known)
+    return _event(rng, topic, towns, known)
 
 
 def general_event(rng: np.random.Generator, news: float = 0.15) -> Event:

@@ -1,0 +1,257 @@
+"""The scripts as users run them, in this process: arguments in, exit code, files and messages out."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_news_folder, write_test_lists
+from transformers import CLIPModel
+
+from hf_newsmatch import load_pairs, read_predictions
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a script; gives its exit code, standard output and standard error."""
+
+    def run(name: str, *argv) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, argv)])
+        capsys.readouterr()
+        code = 0
+        try:
+            runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+        except SystemExit as exit:
+            code = exit.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def train(run, checkpoints):
+    def train(*argv) -> tuple[int, str, str]:
+        base = ["--model_name_or_path", checkpoints / "zero_shot", "--use_cpu", "true"]
+        short = ["--num_train_epochs", 2, "--per_device_train_batch_size", 8, "--learning_rate", 3e-3]
+        return run("train", *base, *short, *argv)
+
+    return train
+
+
+def test_the_whole_road(run, train, tmp_path):
+    news = write_news_folder(tmp_path / "news")
+    write_test_lists(news, write_news_folder(tmp_path / "later", count=10, first=50, shared=2))
+    for picture in (tmp_path / "later" / "images").iterdir():
+        picture.rename(news / "images" / picture.name)
+    (news / "images" / "P5.png").write_bytes(b"")
+    out = tmp_path / "out"
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"articles_file: {news}/articles.tsv\ntest_articles_file: {news}/test_articles.tsv\n"
+        f"test_images: {news}/test_images.tsv\ngold_file: {news}/test_gold.tsv\nimage_dir: {news}/images\n"
+        f"output_dir: {out}\ntext_fields: [title]\n"
+    )
+
+    assert train("--config", recipe)[0] == 0
+    record = json.loads((out / "newsmatch.json").read_text())
+    assert record["data"]["unusable_pictures"]["counts"] == {"empty file": 1}
+    assert len([row for row in record["train"]["log_history"] if "eval_mrr@100" in row]) == 2
+    assert record["train"]["arguments"]["learning_rate"] == 3e-3
+    CLIPModel.from_pretrained(out / "fine_tuned")
+
+    code, stdout, _ = run("interpolate", "--config", recipe)
+    assert code == 0
+    wise_ft = json.loads((out / "newsmatch.json").read_text())["wise_ft"]
+    assert [point["alpha"] for point in wise_ft["curve"]] == [step / 10 for step in range(11)]
+    best = max(point["recall@1"] for point in wise_ft["curve"])
+    assert [point["recall@1"] for point in wise_ft["curve"] if point["alpha"] == wise_ft["alpha"]] == [best]
+    assert stdout.count("◀") == 2  # in the table and in its caption
+
+    assert run("predict", "--config", recipe)[0] == 0
+    for split, count in (("validation", 8), ("test", 10)):
+        rankings = [read_predictions(out / "runs" / split / f"{name}.tsv") for name in record_runs(out, split)]
+        assert len(rankings) == 3
+        assert all(len(ranking) == count for ranking in rankings)
+    assert all(len(row) == 8 for row in rankings[0].image_ids)
+
+    code, stdout, _ = run("evaluate", "--config", recipe)
+    assert code == 0
+    scores = json.loads((out / "scores.json").read_text())
+    assert list(scores) == ["validation", "test"]
+    assert list(scores["test"]["runs"]) == ["zero_shot", "fine_tuned", "wise_ft"]
+    gold = dict(line.split("\t") for line in (news / "test_gold.tsv").read_text().splitlines()[1:])
+    for name, row in scores["test"]["runs"].items():
+        ranking = read_predictions(out / "runs" / "test" / f"{name}.tsv")
+        reciprocal = [1 / (row.index(gold[a]) + 1) for a, row in zip(ranking.article_ids, ranking.image_ids)]
+        assert row["mrr@100"]["mean"] == pytest.approx(np.mean(reciprocal))
+        assert f"{row['mrr@100']['mean']:.3f}" in stdout
+    assert "optimistic" in stdout
+    assert "| zero_shot |" in (out / "scores.md").read_text()
+
+    # the same files, scored by themselves
+    files = [out / "runs" / "test" / f"{name}.tsv" for name in ("zero_shot", "wise_ft")]
+    code, stdout, _ = run(
+        "evaluate",
+        "--predictions",
+        *files,
+        "--gold_file",
+        news / "test_gold.tsv",
+        "--scores_file",
+        tmp_path / "s.json",
+    )
+    assert code == 0
+    alone = json.loads((tmp_path / "s.json").read_text())["test_gold.tsv"]["runs"]
+    assert alone[str(files[1])]["mrr@100"] == scores["test"]["runs"]["wise_ft"]["mrr@100"]
+
+    # another alpha makes the WiSE-FT run stale
+    assert run("interpolate", "--output_dir", out, "--alpha", 0.35)[0] == 0
+    code, _, err = run("evaluate", "--output_dir", out)
+    assert code == 2
+    assert "wise_ft.tsv is stale" in err
+
+
+def record_runs(out, split) -> list[str]:
+    return list(json.loads((out / "newsmatch.json").read_text())["runs"][split])
+
+
+def test_training_again_gives_the_same_and_needs_overwrite(train, tmp_path):
+    news = write_news_folder(tmp_path / "news")
+    out = tmp_path / "out"
+    flags = ["--articles_file", news / "articles.tsv", "--output_dir", out]
+    assert train(*flags)[0] == 0
+    first = (out / "fine_tuned" / "model.safetensors").read_bytes()
+    code, _, err = train(*flags)
+    assert code == 2
+    assert "--overwrite" in err
+    assert train(*flags, "--overwrite")[0] == 0
+    assert (out / "fine_tuned" / "model.safetensors").read_bytes() == first
+    assert train(*flags, "--overwrite", "--seed", 7)[0] == 0
+    assert (out / "fine_tuned" / "model.safetensors").read_bytes() != first
+
+
+def test_zero_shot_alone(run, checkpoints, tmp_path):
+    """Run 1 needs no training."""
+    news = write_news_folder(tmp_path / "news")
+    flags = ["--output_dir", tmp_path / "out", "--articles_file", news / "articles.tsv"]
+    assert run("predict", *flags, "--model_name_or_path", checkpoints / "zero_shot", "--splits", "test")[0] == 0
+    assert record_runs(tmp_path / "out", "test") == ["zero_shot"]
+    assert run("evaluate", "--output_dir", tmp_path / "out")[0] == 0
+    code, _, err = run("interpolate", "--output_dir", tmp_path / "out")
+    assert code == 2
+    assert "no fine-tuned model" in err
+
+
+def test_predictions_without_gold_are_not_scored(run, checkpoints, tmp_path):
+    news = write_news_folder(tmp_path / "news")
+    write_test_lists(news, news)
+    flags = [
+        "--output_dir",
+        tmp_path / "out",
+        "--articles_file",
+        news / "articles.tsv",
+        "--image_dir",
+        news / "images",
+    ]
+    lists = ["--test_articles_file", news / "test_articles.tsv", "--test_images", news / "test_images.tsv"]
+    base = ["--model_name_or_path", checkpoints / "zero_shot"]
+    assert run("predict", *flags, *lists, *base, "--splits", "test")[0] == 0
+    code, _, err = run("evaluate", "--output_dir", tmp_path / "out")
+    assert code == 2
+    assert "no prediction that can be scored" in err
+    assert not (tmp_path / "out" / "scores.json").exists()
+    # the gold comes later
+    assert run("predict", "--output_dir", tmp_path / "out", "--gold_file", news / "test_gold.tsv")[0] == 0
+    assert run("evaluate", "--output_dir", tmp_path / "out")[0] == 0
+
+
+def one_sentence(err: str) -> str:
+    lines = [line for line in err.splitlines() if "error:" in line]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--articles_file", "absent.tsv"], "absent.tsv"),
+        (["--articles_file", "{tmp}/empty.tsv"], "empty.tsv"),
+        (["--articles_file", "{tmp}/unknown.tsv"], "colour"),
+        (["--articles_file", "{tmp}/short.tsv"], "line 3"),
+        (["--articles_file", "{tmp}/news/articles.tsv", "--image_dir", "{tmp}/absent"], "absent"),
+        (["--articles_file", "{tmp}/news/articles.tsv", "--model_name_or_path", "{tmp}/news"], "No CLIP checkpoint"),
+        (["--articles_file", "{tmp}/news/articles.tsv", "--output_dir", "{tmp}/empty.tsv/out"], "empty.tsv"),
+        (["--articles_file", "{tmp}/news/articles.tsv", "--output_dir", "{tmp}/empty.tsv"], "empty.tsv"),
+        (["--articles_file", "{tmp}/news/articles.tsv", "--logits_factor", "-1"], "--logits_factor must be positive"),
+        (["--config", "{tmp}/absent.yaml"], "absent.yaml"),
+    ],
+)
+def test_train_refuses(train, tmp_path, flags, message):
+    write_news_folder(tmp_path / "news")
+    (tmp_path / "empty.tsv").write_text("")
+    (tmp_path / "unknown.tsv").write_text("colour\tshape\nred\tround\n")
+    rows = (tmp_path / "news" / "articles.tsv").read_text().splitlines()
+    (tmp_path / "short.tsv").write_text("\n".join([*rows[:2], rows[2].rsplit("\t", 3)[0], *rows[3:]]))
+    before = sorted(tmp_path.rglob("*"))
+    flags = [flag.format(tmp=tmp_path) for flag in flags]
+    if "--output_dir" not in flags:
+        flags += ["--output_dir", str(tmp_path / "out")]
+    code, _, err = train(*flags)
+    assert code == 2
+    assert message in one_sentence(err)
+    made = set(tmp_path.rglob("*")) - set(before)
+    assert made <= {tmp_path / "out"}
+
+
+@pytest.mark.parametrize("alpha", ["1.5", "-0.1", "nan", "half"])
+def test_interpolate_refuses_alpha(run, tmp_path, alpha):
+    code, _, err = run("interpolate", "--output_dir", tmp_path, f"--alpha={alpha}")
+    assert code == 2
+    assert "alpha" in one_sentence(err)
+
+
+@pytest.mark.parametrize("name", ["interpolate", "predict", "evaluate"])
+def test_later_steps_need_a_run(run, tmp_path, name):
+    code, _, err = run(name, "--output_dir", tmp_path / "absent")
+    assert code == 2
+    assert "holds no run" in one_sentence(err)
+
+
+def test_evaluate_refuses(run, tmp_path):
+    (tmp_path / "run.tsv").write_text("articleID\tiid1\na1\tp1\n")
+    (tmp_path / "gold.tsv").write_text("articleID\tiid\nb1\tp1\n")
+    code, _, err = run("evaluate", "--predictions", tmp_path / "run.tsv", "--gold_file", tmp_path / "gold.tsv")
+    assert code == 2
+    assert "None of the 1 ranked articles" in one_sentence(err)
+    code, _, err = run("evaluate", "--predictions", tmp_path / "run.tsv")
+    assert code == 2
+    assert "--gold_file" in one_sentence(err)
+
+
+def test_predict_refuses(run, checkpoints, tmp_path):
+    news = write_news_folder(tmp_path / "news")
+    out = ["--output_dir", tmp_path / "out"]
+    base = ["--model_name_or_path", checkpoints / "zero_shot"]
+    assert run("predict", *out, *base, "--articles_file", news / "articles.tsv", "--splits", "test")[0] == 0
+    for flags, message in (
+        (["--runs", "fine_tuned"], "no model for the run 'fine_tuned'"),
+        (["--runs", "best"], "no model for the run 'best'"),
+        (["--splits", "train"], "no train part"),
+        (["--articles_file", "other.tsv"], "was made with --articles_file"),
+        (["--k", "0"], "k must be at least 1"),
+    ):
+        code, _, err = run("predict", *out, *flags)
+        assert code == 2
+        assert message in one_sentence(err)
+
+
+def test_the_data_of_the_run_is_what_the_reader_gives(train, tmp_path):
+    news = write_news_folder(tmp_path / "news")
+    assert train("--articles_file", news / "articles.tsv", "--output_dir", tmp_path / "out")[0] == 0
+    split = json.loads((tmp_path / "out" / "newsmatch.json").read_text())["data"]["split"]
+    assert sum(part["rows"] for part in split["parts"].values()) == len(load_pairs(news / "articles.tsv"))
