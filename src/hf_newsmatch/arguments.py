@@ -230,7 +230,8 @@ def set_up_logging() -> None:
 
     disable_progress_bar()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
-    logging.getLogger("hf_newsmatch").setLevel(logging.INFO)
+    first = int(os.environ.get("RANK", "0")) == 0
+    logging.getLogger("hf_newsmatch").setLevel(logging.INFO if first else logging.ERROR)
 
 
 def use_all_cores() -> None:
