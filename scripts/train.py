@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 from transformers import set_seed
 
@@ -59,7 +60,7 @@ def main() -> None:
     # ---- Data and model ---------------------------------------------------------------------------------------------
     experiment, data = Experiment.create(output_dir, data_args, model_args)
     for name, part in data.report["split"]["parts"].items():
-        logger.info("%s: %s", name, part)
+        logger.info("%s: %s", name, describe(part))
     model, processor = load_clip(model_args.model_name_or_path, model_args.model_revision)
 
     # ---- Training ---------------------------------------------------------------------------------------------------
@@ -89,6 +90,16 @@ def main() -> None:
     }
     experiment.save()
     logger.info("The fine-tuned model is in %s (%s).", fine_tuned, kept(trainer))
+
+
+def describe(part: dict[str, Any]) -> str:
+    """One part of the split report as a line."""
+    text = f"{part['rows']} pairs with {part['pictures']} pictures"
+    if part["first_date"]:
+        text += f", {part['first_date'][:10]} to {part['last_date'][:10]}"
+    if part.get("shared_pictures"):
+        text += f"; {part['shared_pictures']} pictures (of {part['shared_rows']} pairs) were in an earlier part too"
+    return text
 
 
 def kept(trainer: ContrastiveTrainer) -> str:
