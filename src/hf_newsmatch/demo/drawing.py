@@ -142,9 +142,10 @@ STYLES = {
 
 
 def private_style(rng: np.random.Generator) -> Style:
-    """Everybody takes pictures differently, though none as newsrooms do: the styles of the general domain."""
-    tint = tuple(rng.integers(215, 256, 3).tolist())
-    return Style(tint, muted=rng.uniform(0, 0.35), darkness=rng.uniform(0, 0.2), crop=0.2, grain=rng.uniform(0, 8))
+    """Everybody takes pictures differently, some with a frame, none quite as newsrooms do: the general domain."""
+    tint, banner = tuple(rng.integers(215, 256, 3).tolist()), tuple(rng.integers(0, 256, 3).tolist())
+    muted, darkness, grain = rng.uniform(0, (0.35, 0.2, 8))
+    return Style(tint, muted, darkness, crop=0.2, grain=grain, banner=banner if rng.random() < 0.25 else None)
 
 
 def draw(scene: Scene, rng: np.random.Generator, style: Style | None = None) -> Image.Image:
