@@ -22,7 +22,7 @@ from transformers.models.clip import CLIPImageProcessorPil
 
 import hf_newsmatch as nm
 from hf_newsmatch.data.collator import join_text
-from hf_newsmatch.demo import newsroom
+from hf_newsmatch.demo import grammar, newsroom
 from hf_newsmatch.errors import exits_cleanly
 from hf_newsmatch.files import atomic_path
 
@@ -98,9 +98,8 @@ def main() -> None:
 
     general = general_domain(args.num_pairs, args.seed)
     # names of the news belong to the vocabulary, though training never shows whom they name
-    news = (". ".join(pair) for pair in newsroom.grammar.parallel_headlines(args.seed, 5_000))
-    words = (text.split(". ", 1)[1] for text in news)
-    tokenizer = build_tokenizer([*(join_text(row) for row in general.remove_columns("image")), *words])
+    news = [english for _, english in grammar.parallel_headlines(args.seed, 5_000)]
+    tokenizer = build_tokenizer([*(join_text(row) for row in general.remove_columns("image")), *news])
     size = {"height": PIXELS, "width": PIXELS}
     processor = CLIPProcessor(CLIPImageProcessorPil(size={"shortest_edge": PIXELS}, crop_size=size), tokenizer)
     model = build_model(tokenizer)
