@@ -147,10 +147,10 @@ def test_logit_scale_is_clamped(tmp_path, model, processor, pairs):
     assert trainer.model.logit_scale <= MAX_LOGIT_SCALE
 
 
-def test_mixed_precision(tmp_path, model, processor, pairs):
+def test_mixed_precision(tmp_path, processor, pairs):
     """bfloat16 is the forward pass's alone: the weights stay float32, and the loss is nearly the same."""
-    plain = make_trainer(tmp_path, model, processor, pairs, pairs).evaluate()
-    trainer = make_trainer(tmp_path, model, processor, pairs, pairs, bf16=True)
+    plain = make_trainer(tmp_path, make_model(processor), processor, pairs, pairs).evaluate()
+    trainer = make_trainer(tmp_path, make_model(processor), processor, pairs, pairs, bf16=True)
     mixed = trainer.evaluate()
     assert mixed["eval_loss"] == pytest.approx(plain["eval_loss"], rel=0.05)
     assert mixed["eval_loss"] != plain["eval_loss"]
