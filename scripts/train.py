@@ -28,7 +28,7 @@ from hf_newsmatch.errors import NewsMatchError, exits_cleanly
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.files import atomic_path
 from hf_newsmatch.modeling import load_clip
-from hf_newsmatch.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_several_processes
+from hf_newsmatch.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_unlaunched_gpus
 
 logger = logging.getLogger("hf_newsmatch.train")
 
@@ -48,7 +48,7 @@ def main() -> None:
     )
     set_up_logging()
     use_all_cores()
-    refuse_several_processes(training_args)
+    refuse_unlaunched_gpus(training_args)
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
     fine_tuned = output_dir / "fine_tuned"
@@ -58,15 +58,18 @@ def main() -> None:
         )
 
     # ---- Data and model ---------------------------------------------------------------------------------------------
-    experiment, data = Experiment.create(output_dir, data_args, model_args)
+    # one process reads and draws first, the others find the caches filled
+    first = training_args.process_index == 0
+    with training_args.main_process_first(desc="the data"):
+        experiment, data = Experiment.create(output_dir, data_args, model_args, save=first)
+        if first and training_args.resume_from_checkpoint is None:
+            for checkpoint in output_dir.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
     for name, part in data.report["split"]["parts"].items():
         logger.info("%s: %s", name, describe(part))
     model, processor = load_clip(model_args.model_name_or_path, model_args.model_revision)
 
     # ---- Training ---------------------------------------------------------------------------------------------------
-    if training_args.resume_from_checkpoint is None:
-        for checkpoint in output_dir.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
     trainer = ContrastiveTrainer(
         model=model,
         args=training_args,
@@ -78,18 +81,22 @@ def main() -> None:
     result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
 
     # ---- What is kept -----------------------------------------------------------------------------------------------
-    with atomic_path(fine_tuned) as temporary:
-        save_checkpoint(trainer.model, processor, temporary)
-    state = trainer.state
-    experiment.record["train"] = {
-        "arguments": {**dataclasses.asdict(train_args), **training_args.to_dict()},
-        "metrics": result.metrics,
-        "best_metric": {training_args.metric_for_best_model: state.best_metric},
-        "best_step": state.best_global_step,
-        "log_history": state.log_history,
-    }
-    experiment.save()
-    logger.info("The fine-tuned model is in %s (%s).", fine_tuned, kept(trainer))
+    if first:
+        with atomic_path(fine_tuned) as temporary:
+            save_checkpoint(trainer.model, processor, temporary)
+        state = trainer.state
+        experiment.record["train"] = {
+            "arguments": {**dataclasses.asdict(train_args), **training_args.to_dict()},
+            "processes": training_args.world_size,
+            "metrics": result.metrics,
+            "best_metric": {training_args.metric_for_best_model: state.best_metric},
+            "best_step": state.best_global_step,
+            "log_history": state.log_history,
+        }
+        experiment.save()
+        logger.info("The fine-tuned model is in %s (%s).", fine_tuned, kept(trainer))
+    # closes the process group: without that, a process may die at exit while another still waits for it
+    trainer.accelerator.end_training()
 
 
 def describe(part: dict[str, Any]) -> str:

@@ -196,9 +196,9 @@ def test_refuses_one_pair(tmp_path, model, processor, pairs):
         make_trainer(tmp_path, model, processor, pairs.select([0]), pairs)
 
 
-def test_refuses_several_processes(tmp_path, model, processor, pairs, monkeypatch):
-    monkeypatch.setattr(ContrastiveTrainingArguments, "world_size", 2)
-    with pytest.raises(NewsMatchError, match="2 processes"):
+def test_refuses_several_gpus_in_one_process(tmp_path, model, processor, pairs, monkeypatch):
+    monkeypatch.setattr(ContrastiveTrainingArguments, "n_gpu", 2)
+    with pytest.raises(NewsMatchError, match="2 GPUs in one process"):
         make_trainer(tmp_path, model, processor, pairs, pairs)
 
 

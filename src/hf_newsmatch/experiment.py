@@ -79,9 +79,13 @@ class Experiment:
 
     @classmethod
     def create(
-        cls, output_dir: str | Path, data_args: DataArguments, model_args: ModelArguments
+        cls,
+        output_dir: str | Path,
+        data_args: DataArguments,
+        model_args: ModelArguments,
+        save: bool = True,
     ) -> tuple["Experiment", NewsData]:
-        """Start a run: read and check the data, identify the base model, and write the record.
+        """Start a run: read and check the data, identify the base model, and write the record (unless not `save`).
 
         Raises:
             [`NewsMatchError`]: on data or a checkpoint that cannot be used.
@@ -104,7 +108,8 @@ class Experiment:
             "data": {"arguments": dataclasses.asdict(data_args), "files": _hashes(data_args), **data.report},
         }
         experiment = cls(output_dir, record)
-        experiment.save()
+        if save:
+            experiment.save()
         return experiment, data
 
     @classmethod
