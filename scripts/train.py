@@ -105,7 +105,7 @@ def describe(part: dict[str, Any]) -> str:
     if part["first_date"]:
         text += f", {part['first_date'][:10]} to {part['last_date'][:10]}"
     if part.get("shared_pictures"):
-        text += f"; also in an earlier part: {part['shared_pictures']} of the pictures, with {part['shared_rows']} pairs"
+        text += f"; also in an earlier part: {part['shared_pictures']} pictures, of {part['shared_rows']} pairs"
     return text
 
 
