@@ -18,7 +18,7 @@ from datasets import Dataset, Image
 from .arguments import DataArguments, ModelArguments
 from .checkpoints import weights_sha256
 from .data.newsimages import load_articles, load_gold, load_images, load_pairs
-from .data.pictures import check_pictures, drop_unusable
+from .data.pictures import check_pictures, distinct_images, drop_unusable
 from .data.splits import chronological_split, split_report
 from .errors import NewsMatchError
 from .files import atomic_path, sha256, write_json
@@ -427,14 +427,6 @@ def _check_size(validation: Part) -> None:
             "The validation part has only %d pictures: what it says of epochs and alphas is mostly chance.",
             len(validation.images),
         )
-
-
-def distinct_images(pairs: Dataset) -> Dataset:
-    """One row for each distinct picture of linked rows, in their order."""
-    first: dict[str, int] = {}
-    for row, image_id in enumerate(pairs["image_id"][:]):
-        first.setdefault(image_id, row)
-    return pairs.select_columns(["image_id", "image", "image_file"]).select(list(first.values()))
 
 
 def _linked_part(pairs: Dataset) -> Part:

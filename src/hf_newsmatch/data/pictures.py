@@ -263,3 +263,18 @@ def drop_unusable(dataset: Dataset, unusable: Iterable[dict]) -> Dataset:
         return dataset
     logger.warning(f"left out {len(dataset) - len(kept)} of {len(dataset)} rows without a usable picture")
     return dataset.select(kept)
+
+
+def distinct_images(pairs: Dataset) -> Dataset:
+    """One row for each distinct picture of linked rows, in their order: the candidates to rank.
+
+    Args:
+        pairs ([`~datasets.Dataset`]): Pairs, as loaded.
+
+    Returns:
+        [`~datasets.Dataset`]: With the columns `image_id`, `image` and `image_file`, as [`load_images`] gives them.
+    """
+    first: dict[str, int] = {}
+    for row, image_id in enumerate(pairs["image_id"][:]):
+        first.setdefault(image_id, row)
+    return pairs.select_columns(["image_id", "image", "image_file"]).select(list(first.values()))
