@@ -22,6 +22,6 @@ def test_the_python_example_runs(checkpoints, tmp_path, monkeypatch, capsys):
 
 def test_every_file_it_names_is_there():
     names = re.findall(r"`((?:recipes|accelerate_configs|scripts|src)/[\w./-]+)`", README.read_text())
-    assert len(names) > 5
+    assert len(names) >= 4
     for name in names:
         assert (README.parent / name).exists(), name
