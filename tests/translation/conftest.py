@@ -33,7 +33,10 @@ def make_parallel(count: int, seed: int = 0) -> list[tuple[str, str]]:
                     (f"{noun[0]} {verb[0]} {place[0]}.", f"{noun[1]} {verb[1]} {place[1]}."),
                     (f"{noun[0]} {place[0]}", f"{noun[1]} {place[1]}"),
                     (f"Seit {number} Tagen: {noun[0]} {verb[0]}", f"For {number} days: {noun[1]} {verb[1]}"),
-                    (f"{noun[0]} {verb[0]}, {place[0]} und überall.", f"{noun[1]} {verb[1]}, {place[1]} and everywhere."),
+                    (
+                        f"{noun[0]} {verb[0]}, {place[0]} und überall.",
+                        f"{noun[1]} {verb[1]}, {place[1]} and everywhere.",
+                    ),
                 ]
             )
         )
@@ -52,9 +55,7 @@ def all_sentences() -> list[tuple[str, str]]:
 def marian(tmp_path_factory):
     """The folder of a tiny Marian that translates this world."""
     folder = tmp_path_factory.mktemp("marian") / "de-en"
-    return build_tiny_marian(
-        make_parallel(1500), folder, vocab_size=250, d_model=48, layers=2, epochs=10, batch_size=32, progress=False
-    )
+    return build_tiny_marian(make_parallel(1500), folder, vocab_size=250, epochs=16, batch_size=32, progress=False)
 
 
 @pytest.fixture

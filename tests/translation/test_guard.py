@@ -9,7 +9,7 @@ from hf_newsmatch.translation.guard import find_problem, output_limit
         ("Der Zug steht.", "The train stands.", None),
         ("Der Zug steht.", "", "empty"),
         ("Der Zug steht.", ". . .", "empty"),
-        ("Der Zug steht.", "The the the the", None),
+        ("Der Zug steht.", "The train the train the train", None),
         ("Der Zug steht.", "The train train train train", "repeated"),
         ("Der Zug steht.", "and on, and on, and on, and on, and", "repeated"),
         ("Der Zug steht.", "hahahahahahahahahahahaha", "repeated"),

@@ -227,11 +227,11 @@ state.destroy_process_group()
 def test_two_processes_share_the_work(marian, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(_SHARED_RUN)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", script]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script]
     arguments = [marian, tmp_path / "cache.sqlite", tmp_path, *SOURCES, SOURCES[0]]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [str(part) for part in (*command, *arguments)], env=environment, capture_output=True, text=True, timeout=300
+        [str(part) for part in (*command, *arguments)], env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
@@ -287,7 +287,9 @@ def test_three_letter_and_unnamed_languages(marian, make_translator, tmp_path):
     unnamed = folder.rename(tmp_path / "unnamed")
     with pytest.raises(NewsMatchError, match="does not say its source language"):
         make_translator(unnamed)
-    assert make_translator(unnamed, source_language="de-AT", target_language="en").translate(SOURCES[:1]) == TARGETS[:1]
+    assert (
+        make_translator(unnamed, source_language="de-AT", target_language="en").translate(SOURCES[:1]) == TARGETS[:1]
+    )
 
 
 def test_headlines_with_numbers(translator):

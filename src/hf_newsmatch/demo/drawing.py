@@ -192,7 +192,12 @@ def treat(image: Image.Image, style: Style, rng: np.random.Generator) -> Image.I
     image = image.crop((left, top, left + width, top + height)).resize((CANVAS, CANVAS))
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(1.0)), dtype=np.float32)
     grey = pixels.mean(axis=2, keepdims=True)
-    pixels = (grey + (pixels - grey) * (1 - style.muted)) * np.asarray(style.tint) / 255 * (1 - style.darkness * rng.random())
+    pixels = (
+        (grey + (pixels - grey) * (1 - style.muted))
+        * np.asarray(style.tint)
+        / 255
+        * (1 - style.darkness * rng.random())
+    )
     pixels = pixels + rng.normal(0, style.grain, (CANVAS, CANVAS, 1))
     image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     if style.banner:

@@ -37,7 +37,9 @@ class TranslationCache:
     """
 
     def __init__(self, settings: Mapping[str, Any], file: str | Path | None = None):
-        self.file = Path(file) if file else Path(datasets.config.HF_DATASETS_CACHE) / "newsmatch" / "translations.sqlite"
+        self.file = (
+            Path(file) if file else Path(datasets.config.HF_DATASETS_CACHE) / "newsmatch" / "translations.sqlite"
+        )
         self._prefix = json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str).encode()
         self._connection: sqlite3.Connection | None = None
         self._pid: int | None = None

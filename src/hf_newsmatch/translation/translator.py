@@ -136,9 +136,7 @@ class Translator:
     ):
         if tokens_per_batch < 1:
             raise NewsMatchError(f"tokens_per_batch is {tokens_per_batch}; give at least 1.")
-        self.checkpoint = MarianCheckpoint(
-            model_name_or_path, revision, source_language, target_language, generation
-        )
+        self.checkpoint = MarianCheckpoint(model_name_or_path, revision, source_language, target_language, generation)
         self._processes = _Processes()
         device = torch.device(device) if device is not None else self._processes.device
         self.backend = make_backend(backend, self.checkpoint, device, dtype)
