@@ -72,6 +72,7 @@ def open_experiment(
     if not (Path(args.output_dir) / RECORD).is_file() and (data_args.articles_file or data_args.demo):
         return Experiment.create(args.output_dir, data_args, model_args)
     experiment = Experiment.open(args.output_dir)
+    experiment.check_base_model(model_args)
     experiment.use_test_files(data_args)
     return experiment, experiment.data()
 

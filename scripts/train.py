@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 from transformers import set_seed
 
@@ -27,7 +28,7 @@ from hf_newsmatch.errors import NewsMatchError, exits_cleanly
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.files import atomic_path
 from hf_newsmatch.modeling import load_clip
-from hf_newsmatch.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_several_processes
+from hf_newsmatch.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_unlaunched_gpus
 
 logger = logging.getLogger("hf_newsmatch.train")
 
@@ -47,7 +48,7 @@ def main() -> None:
     )
     set_up_logging()
     use_all_cores()
-    refuse_several_processes(training_args)
+    refuse_unlaunched_gpus(training_args)
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
     fine_tuned = output_dir / "fine_tuned"
@@ -57,15 +58,18 @@ def main() -> None:
         )
 
     # ---- Data and model ---------------------------------------------------------------------------------------------
-    experiment, data = Experiment.create(output_dir, data_args, model_args)
+    # one process reads and draws first, the others find the caches filled
+    first = training_args.process_index == 0
+    with training_args.main_process_first(desc="the data"):
+        experiment, data = Experiment.create(output_dir, data_args, model_args, save=first)
+        if first and training_args.resume_from_checkpoint is None:
+            for checkpoint in output_dir.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
     for name, part in data.report["split"]["parts"].items():
-        logger.info("%s: %s", name, part)
+        logger.info("%s: %s", name, describe(part))
     model, processor = load_clip(model_args.model_name_or_path, model_args.model_revision)
 
     # ---- Training ---------------------------------------------------------------------------------------------------
-    if training_args.resume_from_checkpoint is None:
-        for checkpoint in output_dir.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
     trainer = ContrastiveTrainer(
         model=model,
         args=training_args,
@@ -77,18 +81,32 @@ def main() -> None:
     result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
 
     # ---- What is kept -----------------------------------------------------------------------------------------------
-    with atomic_path(fine_tuned) as temporary:
-        save_checkpoint(trainer.model, processor, temporary)
-    state = trainer.state
-    experiment.record["train"] = {
-        "arguments": {**dataclasses.asdict(train_args), **training_args.to_dict()},
-        "metrics": result.metrics,
-        "best_metric": {training_args.metric_for_best_model: state.best_metric},
-        "best_step": state.best_global_step,
-        "log_history": state.log_history,
-    }
-    experiment.save()
-    logger.info("The fine-tuned model is in %s (%s).", fine_tuned, kept(trainer))
+    if first:
+        with atomic_path(fine_tuned) as temporary:
+            save_checkpoint(trainer.model, processor, temporary)
+        state = trainer.state
+        experiment.record["train"] = {
+            "arguments": {**dataclasses.asdict(train_args), **training_args.to_dict()},
+            "processes": training_args.world_size,
+            "metrics": result.metrics,
+            "best_metric": {training_args.metric_for_best_model: state.best_metric},
+            "best_step": state.best_global_step,
+            "log_history": state.log_history,
+        }
+        experiment.save()
+        logger.info("The fine-tuned model is in %s (%s).", fine_tuned, kept(trainer))
+    # closes the process group: without that, a process may die at exit while another still waits for it
+    trainer.accelerator.end_training()
+
+
+def describe(part: dict[str, Any]) -> str:
+    """One part of the split report as a line."""
+    text = f"{part['rows']} pairs with {part['pictures']} pictures"
+    if part["first_date"]:
+        text += f", {part['first_date'][:10]} to {part['last_date'][:10]}"
+    if part.get("shared_pictures"):
+        text += f"; also in an earlier part: {part['shared_pictures']} pictures, of {part['shared_rows']} pairs"
+    return text
 
 
 def kept(trainer: ContrastiveTrainer) -> str:

@@ -147,6 +147,17 @@ def test_logit_scale_is_clamped(tmp_path, model, processor, pairs):
     assert trainer.model.logit_scale <= MAX_LOGIT_SCALE
 
 
+def test_mixed_precision(tmp_path, processor, pairs):
+    """bfloat16 is the forward pass's alone: the weights stay float32, and the loss is nearly the same."""
+    plain = make_trainer(tmp_path, make_model(processor), processor, pairs, pairs).evaluate()
+    trainer = make_trainer(tmp_path, make_model(processor), processor, pairs, pairs, bf16=True)
+    mixed = trainer.evaluate()
+    assert mixed["eval_loss"] == pytest.approx(plain["eval_loss"], rel=0.05)
+    assert mixed["eval_loss"] != plain["eval_loss"]
+    trainer.train()
+    assert {parameter.dtype for parameter in trainer.model.parameters()} == {torch.float32}
+
+
 def test_logits_factor(tmp_path, model, processor, pairs):
     plain = make_trainer(tmp_path, model, processor, None, pairs).evaluate()["eval_loss"]
     factor = math.exp(0.01) / math.exp(0.07)
@@ -185,9 +196,9 @@ def test_refuses_one_pair(tmp_path, model, processor, pairs):
         make_trainer(tmp_path, model, processor, pairs.select([0]), pairs)
 
 
-def test_refuses_several_processes(tmp_path, model, processor, pairs, monkeypatch):
-    monkeypatch.setattr(ContrastiveTrainingArguments, "world_size", 2)
-    with pytest.raises(NewsMatchError, match="2 processes"):
+def test_refuses_several_gpus_in_one_process(tmp_path, model, processor, pairs, monkeypatch):
+    monkeypatch.setattr(ContrastiveTrainingArguments, "n_gpu", 2)
+    with pytest.raises(NewsMatchError, match="2 GPUs in one process"):
         make_trainer(tmp_path, model, processor, pairs, pairs)
 
 

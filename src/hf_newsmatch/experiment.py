@@ -21,7 +21,7 @@ from .data.pictures import check_pictures, drop_unusable
 from .data.splits import chronological_split, split_report
 from .errors import NewsMatchError
 from .files import atomic_path, sha256, write_json
-from .modeling import load_config
+from .modeling import DEMO_MODEL, load_config
 from .retrieval import Ranking, read_predictions
 
 logger = logging.getLogger(__name__)
@@ -79,9 +79,13 @@ class Experiment:
 
     @classmethod
     def create(
-        cls, output_dir: str | Path, data_args: DataArguments, model_args: ModelArguments
+        cls,
+        output_dir: str | Path,
+        data_args: DataArguments,
+        model_args: ModelArguments,
+        save: bool = True,
     ) -> tuple["Experiment", NewsData]:
-        """Start a run: read and check the data, identify the base model, and write the record.
+        """Start a run: read and check the data, identify the base model, and write the record (unless not `save`).
 
         Raises:
             [`NewsMatchError`]: on data or a checkpoint that cannot be used.
@@ -97,14 +101,15 @@ class Experiment:
             "hf_newsmatch": version("hf-newsmatch"),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
             "base_model": {
-                "id": _absolute_path(model_args.model_name_or_path),
+                "id": _base_id(model_args),
                 "revision": getattr(config, "_commit_hash", None) or model_args.model_revision,
                 "sha256": weights_sha256(model_args.model_name_or_path, model_args.model_revision),
             },
             "data": {"arguments": dataclasses.asdict(data_args), "files": _hashes(data_args), **data.report},
         }
         experiment = cls(output_dir, record)
-        experiment.save()
+        if save:
+            experiment.save()
         return experiment, data
 
     @classmethod
@@ -182,6 +187,14 @@ class Experiment:
             section.update(arguments=arguments, files=_hashes(data_args), **report)
             self.record.get("runs", {}).pop("test", None)
             self.save()
+
+    def check_base_model(self, model_args: ModelArguments) -> None:
+        """Refuse a base model that was named and is another than the run's, with a [`NewsMatchError`]."""
+        base, named = self.record["base_model"]["id"], _base_id(model_args)
+        if named not in (base, _default(ModelArguments, "model_name_or_path")):
+            raise NewsMatchError(
+                f"{self.output_dir} started from {base}, not from {named}; another model needs another --output_dir."
+            )
 
     def checkpoint(self, run: str) -> str:
         """The Hub id or folder of a run's model: `zero_shot`, `fine_tuned` or `wise_ft`."""
@@ -362,6 +375,11 @@ def _absolute(data_args: DataArguments) -> DataArguments:
 
 def _absolute_path(value: str | None) -> str | None:
     return str(Path(value).absolute()) if value and Path(value).exists() else value
+
+
+def _base_id(model_args: ModelArguments) -> str:
+    name = model_args.model_name_or_path
+    return name if name == DEMO_MODEL else _absolute_path(name)
 
 
 def _hashes(data_args: DataArguments) -> dict[str, dict[str, str]]:

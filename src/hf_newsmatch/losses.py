@@ -5,6 +5,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from . import distributed
+
 # Radford et al. 2021, section 2.5: the temperature is clipped so that logits are never scaled by more than 100.
 MAX_LOGIT_SCALE = math.log(100)
 
@@ -15,6 +17,7 @@ def contrastive_loss(
     logit_scale: torch.Tensor,
     image_ids: torch.Tensor | None = None,
     text_ids: torch.Tensor | None = None,
+    across_processes: bool = False,
 ) -> torch.Tensor:
     r"""Symmetric InfoNCE over the matching pairs of a batch (Radford et al. 2021, figure 3), in float32.
 
@@ -33,22 +36,33 @@ def contrastive_loss(
             Equal values mean the same picture.
         text_ids (`torch.Tensor` of shape `(n,)`, int64, *optional*):
             Equal values mean the same text.
+        across_processes (`bool`, *optional*, defaults to `False`):
+            Whether the batch is that of all processes together, each giving its rows (as many in every process). Each
+            then computes the loss of its own rows against all columns: the mean of the processes' losses is the loss
+            of the whole batch in one process, and the mean of their gradients is its gradient.
 
     Returns:
         `torch.Tensor`: the scalar float32 loss (nats), the mean of both directions' cross entropies.
     """
-    # autocast would turn the product into half precision whatever the dtype of its factors
+    rank = distributed.world()[0] if across_processes else 0
+    gather = distributed.gather if across_processes else _itself
+    # autocast would turn the products into half precision whatever the dtype of their factors
     with torch.autocast(device_type=image_embeds.device.type, enabled=False):
+        image_embeds, text_embeds = image_embeds.float(), text_embeds.float()
         scale = logit_scale.float().clamp(max=MAX_LOGIT_SCALE).exp()
-        logits = scale * text_embeds.float() @ image_embeds.float().T
+        per_text = scale * text_embeds @ gather(image_embeds).T
+        per_image = scale * image_embeds @ gather(text_embeds).T
 
+        targets = torch.arange(len(per_text), device=per_text.device) + rank * len(per_text)
+        no_negatives = torch.zeros_like(per_text, dtype=torch.bool)
         for ids in (image_ids, text_ids):
             if ids is not None:
-                logits = logits.masked_fill(_off_diagonal_equal(ids), -math.inf)
+                no_negatives |= ids[:, None] == gather(ids)
+        no_negatives.scatter_(1, targets[:, None], False)
+        per_text = per_text.masked_fill(no_negatives, -math.inf)
+        per_image = per_image.masked_fill(no_negatives, -math.inf)
+        return (F.cross_entropy(per_text, targets) + F.cross_entropy(per_image, targets)) / 2
 
-        targets = torch.arange(len(logits), device=logits.device)
-        return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
 
-
-def _off_diagonal_equal(ids: torch.Tensor) -> torch.Tensor:
-    return (ids[:, None] == ids[None, :]).fill_diagonal_(False)
+def _itself(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 from transformers import CLIPModel, EvalPrediction, ProcessorMixin, Trainer, TrainerCallback, TrainingArguments
 
-from .data.collator import DEFAULT_TEXT_FIELDS, ContrastiveCollator
+from .data.collator import DEFAULT_TEXT_FIELDS, ContrastiveCollator, join_text
+from .data.sampler import DistinctBatchSampler
 from .errors import NewsMatchError
+from .gradient_cache import backward_in_chunks
 from .losses import MAX_LOGIT_SCALE, contrastive_loss
 from .metrics import score
 from .retrieval import rank
@@ -55,6 +57,17 @@ class ContrastiveTrainingArguments(TrainingArguments):
             "multiplies by exp(0.01)/exp(0.07) = 0.942; off (1.0) by default."
         },
     )
+    contrastive_chunk_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Pairs in memory at a time, for batches that do not fit: gradient caching, exact, at the price of"
+            " a second forward pass."
+        },
+    )
+    distinct_batches: bool = field(
+        default=True,
+        metadata={"help": "Form batches without the same picture or text twice, while others are left."},
+    )
     dataloader_drop_last: bool = field(
         default=True,
         metadata={"help": "Drop an incomplete last batch (unless it is the only one). (Recipe: dropped.)"},
@@ -71,6 +84,9 @@ class ContrastiveTrainingArguments(TrainingArguments):
     metric_for_best_model: str = field(
         default="loss", metadata={"help": "What makes an epoch the best. (Recipe: loss.)"}
     )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "All trained weights of CLIP are used in every step: no need to look."}
+    )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "The collator reads the data set's own columns."}
     )
@@ -78,6 +94,13 @@ class ContrastiveTrainingArguments(TrainingArguments):
     def __post_init__(self):
         if self.logits_factor <= 0:
             raise ValueError(f"--logits_factor must be positive, not {self.logits_factor}.")
+        if self.contrastive_chunk_size is not None and not (
+            1 <= self.contrastive_chunk_size <= self.per_device_train_batch_size
+        ):
+            raise ValueError(
+                f"--contrastive_chunk_size must lie between 1 and --per_device_train_batch_size"
+                f" ({self.per_device_train_batch_size}), not {self.contrastive_chunk_size}."
+            )
         super().__post_init__()
         # pinned pages only speed up the way to an accelerator; without one, every data loader would warn
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
@@ -104,7 +127,8 @@ class ContrastiveTrainer(Trainer):
             Passed on to `transformers.Trainer`.
 
     Raises:
-        [`NewsMatchError`]: with more than one process (each would see its own negatives only) or under two pairs.
+        [`NewsMatchError`]: with several GPUs in one process (each would see its own negatives only), or fewer than two
+            pairs a process.
     """
 
     # compute_loss is a mean over one batch: Trainer itself divides by the steps of gradient accumulation
@@ -120,12 +144,9 @@ class ContrastiveTrainer(Trainer):
         text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
         **kwargs,
     ):
-        refuse_several_processes(args)
+        refuse_unlaunched_gpus(args)
         if train_dataset is not None:
-            if len(train_dataset) < 2:
-                raise NewsMatchError("Contrastive training needs at least two pairs; give more training data.")
-            if len(train_dataset) < args.per_device_train_batch_size:
-                args.dataloader_drop_last = False
+            _fit_the_only_batch(len(train_dataset), args)
         # The processor does not go to Trainer, which would rewrite the configuration's eos token to the tokenizer's: a
         # checkpoint whose two differ would pool its text elsewhere once reloaded.
         self.processor = processing_class
@@ -171,17 +192,46 @@ class ContrastiveTrainer(Trainer):
         finally:
             self.args.dataloader_drop_last = drop_last
 
+    def _get_train_sampler(self, train_dataset=None):
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if not self.args.distinct_batches or self.args.train_sampling_strategy != "random":
+            return super()._get_train_sampler(dataset)
+        fields = list(self.data_collator.text_fields)
+        texts = [join_text(row, fields) for row in dataset.select_columns(fields)]
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        batch_size = self.args.train_batch_size * self.args.world_size
+        return DistinctBatchSampler(dataset["image_id"][:], texts, batch_size, seed)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        chunk_size = self.args.contrastive_chunk_size
+        if chunk_size is None or chunk_size >= len(inputs["image_ids"]):
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        inputs = dict(self._prepare_inputs(inputs))
+        ids = inputs.pop("image_ids"), inputs.pop("text_ids")
+        steps = self.current_gradient_accumulation_steps
+        loss = backward_in_chunks(
+            model,
+            inputs,
+            lambda image_embeds, text_embeds: self._loss(image_embeds, text_embeds, *ids, across_processes=True),
+            self.accelerator.unwrap_model(model).logit_scale,
+            chunk_size,
+            backward=lambda scalar: self.accelerator.backward(scalar / steps),
+            no_sync=lambda: self.accelerator.no_sync(model),
+        )
+        return loss / steps
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
         image_ids, text_ids = inputs.pop("image_ids"), inputs.pop("text_ids")
         outputs = model(**inputs)
-        loss = self._loss(outputs.image_embeds, outputs.text_embeds, image_ids, text_ids)
+        loss = self._loss(outputs.image_embeds, outputs.text_embeds, image_ids, text_ids, across_processes=True)
         return (loss, outputs) if return_outputs else loss
 
-    def _loss(self, image_embeds, text_embeds, image_ids, text_ids) -> torch.Tensor:
+    def _loss(self, image_embeds, text_embeds, image_ids, text_ids, across_processes=False) -> torch.Tensor:
         logit_scale = self.accelerator.unwrap_model(self.model).logit_scale.to(image_embeds.device)
         logit_scale = logit_scale + math.log(self.args.logits_factor)
-        return contrastive_loss(image_embeds, text_embeds, logit_scale, image_ids, text_ids)
+        return contrastive_loss(image_embeds, text_embeds, logit_scale, image_ids, text_ids, across_processes)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Returns no loss but both embeddings and, as labels, who shares a picture or a text: the metrics need all."""
@@ -215,14 +265,27 @@ class ContrastiveTrainer(Trainer):
             self.processor.save_pretrained(output_dir or self.args.output_dir)
 
 
-def refuse_several_processes(args: TrainingArguments) -> None:
-    """Refuse more than one process or GPU with a [`NewsMatchError`], until the loss gathers across them."""
-    workers = max(args.world_size, args.n_gpu)
-    if workers > 1:
+def refuse_unlaunched_gpus(args: TrainingArguments) -> None:
+    """Refuse several GPUs in one process, where Trainer would fall back on `DataParallel`."""
+    if args.n_gpu > 1:
         raise NewsMatchError(
-            f"Training on {workers} processes or GPUs is not supported yet, each would see only its own negatives;"
-            " launch one process with one visible GPU."
+            f"There are {args.n_gpu} GPUs in one process, where each would see only its own negatives;"
+            " start one process a GPU with accelerate launch --config_file accelerate_configs/multi_gpu.yaml, or show"
+            " one GPU only."
         )
+
+
+def _fit_the_only_batch(size: int, args: ContrastiveTrainingArguments) -> None:
+    """Make a batch out of `size` pairs that are fewer than one: an incomplete last batch is dropped, but not the only.
+
+    Several processes then get as many pairs each as go; never are there repeats.
+    """
+    if size < 2 * args.world_size:
+        raise NewsMatchError(
+            f"Contrastive training needs at least two pairs in each process, {2 * args.world_size} in all, not"
+            f" {size}; give more training data."
+        )
+    args.per_device_train_batch_size = min(args.per_device_train_batch_size, size // args.world_size)
 
 
 class ClampLogitScale(TrainerCallback):

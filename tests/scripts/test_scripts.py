@@ -244,6 +244,7 @@ def test_predict_refuses(run, checkpoints, tmp_path):
         (["--splits", "train"], "no train part"),
         (["--articles_file", "other.tsv"], "was made with --articles_file"),
         (["--k", "0"], "k must be at least 1"),
+        (["--model_name_or_path", "somebody/other"], "not from somebody/other"),
     ):
         code, _, err = run("predict", *out, *flags)
         assert code == 2

@@ -142,9 +142,10 @@ STYLES = {
 
 
 def private_style(rng: np.random.Generator) -> Style:
-    """Everybody takes pictures differently, though none as newsrooms do: the styles of the general domain."""
-    tint = tuple(rng.integers(215, 256, 3).tolist())
-    return Style(tint, muted=rng.uniform(0, 0.35), darkness=rng.uniform(0, 0.2), crop=0.2, grain=rng.uniform(0, 8))
+    """Everybody takes pictures differently, some with a frame, none quite as newsrooms do: the general domain."""
+    tint, banner = tuple(rng.integers(215, 256, 3).tolist()), tuple(rng.integers(0, 256, 3).tolist())
+    muted, darkness, grain = rng.uniform(0, (0.35, 0.2, 8))
+    return Style(tint, muted, darkness, crop=0.2, grain=grain, banner=banner if rng.random() < 0.25 else None)
 
 
 def draw(scene: Scene, rng: np.random.Generator, style: Style | None = None) -> Image.Image:
@@ -192,12 +193,7 @@ def treat(image: Image.Image, style: Style, rng: np.random.Generator) -> Image.I
     image = image.crop((left, top, left + width, top + height)).resize((CANVAS, CANVAS))
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(1.0)), dtype=np.float32)
     grey = pixels.mean(axis=2, keepdims=True)
-    pixels = (
-        (grey + (pixels - grey) * (1 - style.muted))
-        * np.asarray(style.tint)
-        / 255
-        * (1 - style.darkness * rng.random())
-    )
+    pixels = (grey + (pixels - grey) * (1 - style.muted)) * np.asarray(style.tint) / 255 * (1 - style.darkness * rng.random())
     pixels = pixels + rng.normal(0, style.grain, (CANVAS, CANVAS, 1))
     image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     if style.banner:

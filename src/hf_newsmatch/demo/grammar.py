@@ -216,9 +216,7 @@ class Event:
     celebrity: Celebrity | None = None
 
 
-def news_event(
-    rng: np.random.Generator, when: float, towns: Sequence[str] = tuple(TOWNS), drift: float = 0.85
-) -> Event:
+def news_event(rng: np.random.Generator, when: float, towns: Sequence[str] = tuple(TOWNS), drift: float = 0.85) -> Event:
     """Something happens at the moment `when` (0 to 1); topics come and go, celebrities come."""
     weights = [1 - drift + drift * np.exp(-(((when - topic.peak) / 0.16) ** 2)) for topic in TOPICS.values()]
     topic = list(TOPICS.values())[int(rng.choice(len(TOPICS), p=np.divide(weights, sum(weights))))]
@@ -238,11 +236,7 @@ def _event(rng: np.random.Generator, topic: Topic, towns: Sequence[str], celebri
     town, person, celebrity, beside = _pick(rng, towns), None, None, None
     if rng.random() < 0.45:
         celebrity = _pick(rng, celebrities) if celebrities else None
-        person = (
-            celebrity.looks
-            if celebrity
-            else Person(_pick(rng, topic.roles.split(",")), _pick(rng, HAIR), _pick(rng, SKIN))
-        )
+        person = celebrity.looks if celebrity else Person(_pick(rng, topic.roles.split(",")), _pick(rng, HAIR), _pick(rng, SKIN))
     elif rng.random() < 0.5:
         beside = _pick(rng, THINGS), _pick(rng, _COLOURS)
     scene = Scene(
@@ -288,9 +282,7 @@ def _english(scene: Scene, colour: str | None, celebrity: Celebrity | None, woma
         slots["beside"] = "next to a {1} {0}".format(*scene.beside)
     if scene.person:
         person = scene.person
-        slots["person"] = (
-            f"{person.role} {celebrity.name}" if celebrity else f"a {person.role} with {person.hair} hair"
-        )
+        slots["person"] = f"{person.role} {celebrity.name}" if celebrity else f"a {person.role} with {person.hair} hair"
     return slots
 
 

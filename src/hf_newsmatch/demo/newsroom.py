@@ -123,18 +123,7 @@ def _articles(domain: str, seed: int, start: int, stop: int) -> Iterator[tuple[d
         title, text = grammar.tell(event, rng)[publisher.language]
         day, site = FIRST_DAY + timedelta(days=i // PER_DAY), f"https://{domain}.newsroom.example"
         iid = Path(file).stem
-        cells = (
-            10**8 * publisher.number + i,
-            i,
-            f"{site}/{day}/{i}",
-            f"{site}/pictures/{file}",
-            iid,
-            iid,
-            title,
-            text,
-            file,
-            day,
-        )
+        cells = (10**8 * publisher.number + i, i, f"{site}/{day}/{i}", f"{site}/pictures/{file}", iid, iid, title, text, file, day)
         yield dict(zip(HEADER, map(str, cells))), image
 
 
@@ -145,7 +134,5 @@ def _write_table(file: Path, header, rows: list[dict[str, str]], blank=()) -> No
 
 def _fingerprint() -> str:
     """Changes with whatever changes the files: these modules, and the libraries that draw."""
-    sources = "".join(
-        inspect.getsource(inspect.getmodule(part)) for part in (write_newsroom, drawing.draw, grammar.tell)
-    )
+    sources = "".join(inspect.getsource(inspect.getmodule(part)) for part in (write_newsroom, drawing.draw, grammar.tell))
     return hashlib.sha256(f"{sources} {PIL.__version__} {np.__version__}".encode()).hexdigest()

@@ -1,0 +1,64 @@
+"""The order of training: batches without the same picture or the same text twice."""
+
+from collections import deque
+from collections.abc import Hashable, Iterator, Sequence
+
+import torch
+from torch.utils.data import Sampler
+
+
+class DistinctBatchSampler(Sampler[int]):
+    """A random order of rows in which each run of `batch_size` rows has no picture and no text twice.
+
+    A pair whose picture or text is in the batch already waits for a later one. Only when nothing else is left, at the
+    end of an epoch, or with a picture of more rows than there are batches, do such pairs meet; [`contrastive_loss`]
+    does not take them for negatives. The order depends on the seed and the epoch alone, so every process draws the
+    same, and takes its slices of it.
+
+    Args:
+        image_ids (`Sequence[Hashable]`):
+            The picture of each row.
+        texts (`Sequence[Hashable]`):
+            The text of each row.
+        batch_size (`int`):
+            Pairs that meet in one loss: those of all processes together.
+        seed (`int`, *optional*, defaults to 0):
+            Of the order.
+    """
+
+    def __init__(
+        self, image_ids: Sequence[Hashable], texts: Sequence[Hashable], batch_size: int, seed: int = 0
+    ) -> None:
+        self.keys = list(zip(image_ids, texts))
+        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is drawn next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        fresh = deque(torch.randperm(len(self.keys), generator=generator).tolist())
+        waiting: deque[int] = deque()
+        while fresh or waiting:
+            batch: list[int] = []
+            images, texts = set(), set()
+            passed: deque[int] = deque()
+            # those who waited come first; each is looked at once
+            for queue in (waiting, fresh):
+                while queue and len(batch) < self.batch_size:
+                    row = queue.popleft()
+                    image, text = self.keys[row]
+                    if image in images or text in texts:
+                        passed.append(row)
+                    else:
+                        batch.append(row)
+                        images.add(image)
+                        texts.add(text)
+            while passed and not fresh and not waiting and len(batch) < self.batch_size:
+                batch.append(passed.popleft())
+            waiting.extendleft(reversed(passed))
+            yield from batch

@@ -1,0 +1,61 @@
+"""Two processes on this machine (gloo) against one with the whole batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import training_worker
+from conftest import make_pairs
+from safetensors.torch import load_file
+
+TESTS = Path(__file__).parent
+
+pytestmark = pytest.mark.distributed
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """One folder with the results of two processes, one with those of a single process."""
+    single, double = tmp_path_factory.mktemp("single"), tmp_path_factory.mktemp("double")
+    (double / "pictures").mkdir()
+    make_pairs(double / "pictures", training_worker.COUNT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}"}
+    result = subprocess.run(
+        [*command, str(TESTS / "training_worker.py"), str(double)], env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    for case in training_worker.CASES:
+        training_worker.train(single, case)
+    return single, double
+
+
+@pytest.mark.parametrize("case", training_worker.CASES)
+def test_two_processes_train_as_one(folders, case):
+    single, double = (load_file(folder / f"{case}.safetensors") for folder in folders)
+    if case == "one incomplete batch":
+        # seven pairs make three in each of two processes: another batch than one process's seven
+        assert single.keys() == double.keys()
+        return
+    start = training_worker.make_model(training_worker.make_processor()).state_dict()
+    for name, tensor in single.items():
+        assert (tensor - double[name]).abs().max() < 2e-6, name
+    assert max((single[name] - start[name]).abs().max() for name in single) > 1e-2, "it has learned something"
+
+
+@pytest.mark.parametrize("case", training_worker.CASES)
+def test_metrics_are_of_the_whole_set(folders, case):
+    single, double = (json.loads((folder / f"{case}.json").read_text()) for folder in folders)
+    if case != "one incomplete batch":
+        for name in ("eval_loss", "eval_mrr@100", "eval_recall@1"):
+            assert single[name] == pytest.approx(double[name], abs=1e-4)
+
+
+@pytest.mark.parametrize("case", ["chunks", "checkpointing"])
+def test_chunks_change_nothing(folders, case):
+    plain, chunked = (load_file(folders[0] / f"{name}.safetensors") for name in ("plain", case))
+    for name, tensor in plain.items():
+        assert (tensor - chunked[name]).abs().max() < 2e-6, name

@@ -1,0 +1,69 @@
+"""What one process of a distributed training does: started by torchrun in the tests, and called by them directly."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch.distributed as dist
+from conftest import make_model, make_pairs, make_processor
+from safetensors.torch import save_file
+
+from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments
+
+GLOBAL_BATCH = 8
+COUNT = 40
+CASES = {
+    "plain": {},
+    "chunks": {"contrastive_chunk_size": 2},
+    "accumulation": {"gradient_accumulation_steps": 2},
+    "chunks and accumulation": {"contrastive_chunk_size": 3, "gradient_accumulation_steps": 2},
+    "checkpointing": {"contrastive_chunk_size": 2, "activation_checkpointing": True},
+    "random batches": {"distinct_batches": False},
+    "one incomplete batch": {"count": 7},
+}
+
+
+def train(folder: Path, name: str) -> None:
+    """Train one case with SGD and write its weights and metrics; the global batch is the same for any processes."""
+    settings = dict(CASES[name])
+    count = settings.pop("count", COUNT)
+    processor = make_processor()
+    # some pictures and texts recur, also within a batch
+    image_ids = [f"p{number % (count - 6)}" for number in range(count)]
+    titles = [f"title {number % (count - 3)}" for number in range(count)]
+    pictures = folder / "pictures"
+    if not pictures.exists():
+        pictures.mkdir()
+        make_pairs(pictures, COUNT, [f"p{number}" for number in range(COUNT)])
+    pairs = make_pairs(pictures, count, image_ids, titles, draw=False)
+    args = ContrastiveTrainingArguments(
+        output_dir=str(folder / "run"),
+        use_cpu=True,
+        per_device_train_batch_size=GLOBAL_BATCH // world_size(),
+        max_steps=4,
+        learning_rate=0.02,
+        optim="sgd",
+        coupled_weight_decay=False,
+        save_strategy="no",
+        load_best_model_at_end=False,
+        report_to="none",
+        disable_tqdm=True,
+        **settings,
+    )
+    trainer = ContrastiveTrainer(make_model(processor), args, processor, train_dataset=pairs, eval_dataset=pairs)
+    trainer.train()
+    metrics = trainer.evaluate()
+    if trainer.is_world_process_zero():
+        save_file(trainer.accelerator.unwrap_model(trainer.model).state_dict(), folder / f"{name}.safetensors")
+        (folder / f"{name}.json").write_text(json.dumps(metrics))
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+if __name__ == "__main__":
+    dist.init_process_group("gloo")
+    for case in CASES:
+        train(Path(sys.argv[1]), case)
+    dist.destroy_process_group()
