@@ -23,6 +23,7 @@ from .errors import NewsMatchError
 from .files import atomic_path, sha256, write_json
 from .modeling import DEMO_MODEL, load_config
 from .retrieval import Ranking, read_predictions
+from .translation.road import NewsTranslation
 
 logger = logging.getLogger(__name__)
 
@@ -170,11 +171,11 @@ class Experiment:
             for name, value in dataclasses.asdict(_absolute(data_args)).items()
             if value != _default(DataArguments, name)
         }
-        changed = {name for name, value in given.items() if section["arguments"][name] != value}
+        changed = {name for name, value in given.items() if section["arguments"].get(name) != value}
         other = sorted(changed - set(_TEST_ARGUMENTS))
         if other:
             raise NewsMatchError(
-                f"{self.output_dir} was made with --{other[0]} {section['arguments'][other[0]]}; name another"
+                f"{self.output_dir} was made with --{other[0]} {section['arguments'].get(other[0])}; name another"
                 " --output_dir for other data."
             )
         if changed:
@@ -275,9 +276,10 @@ def load_news_data(data_args: DataArguments, unusable: list[dict[str, str]] | No
     """
     if not data_args.articles_file:
         raise NewsMatchError("No data is named: give --articles_file (and --image_dir), --demo feed, or a --config.")
-    pairs = load_pairs(data_args.articles_file, data_args.image_dir, skip_bad_rows=data_args.skip_bad_rows)
+    pairs = load_pairs(data_args.articles_file, data_args.image_dir, **_reading(data_args))
     _check_fields(pairs, data_args)
     test = _test_part(data_args)
+    translation = NewsTranslation(data_args, *([pairs] if test is None else [pairs, test.articles]))
     if unusable is None:
         unusable = check_pictures(pairs)
         if test is not None:
@@ -288,6 +290,10 @@ def load_news_data(data_args: DataArguments, unusable: list[dict[str, str]] | No
     usable = drop_unusable(pairs, unusable)
     if not len(usable):
         raise NewsMatchError(f"None of the {len(pairs)} articles of {data_args.articles_file} has a usable picture.")
+
+    usable = translation(usable)
+    if test is not None:
+        test.articles = translation(test.articles)
 
     holdout = data_args.holdout_test if data_args.holdout_test is not None else test is None
     oldest, held_out = usable, None
@@ -306,6 +312,7 @@ def load_news_data(data_args: DataArguments, unusable: list[dict[str, str]] | No
         "holdout_test": holdout,
         "split": split_report(splits),
         "test_list": None if test is None else {"articles": len(test.articles), "pictures": len(parts["test"].images)},
+        "translation": translation.report(),
         "pairs_without_usable_picture": len(pairs) - len(usable),
         "unusable_pictures": {"counts": dict(Counter(item["reason"] for item in unusable)), "pictures": unusable},
     }
@@ -329,11 +336,16 @@ def _test_part(data_args: DataArguments) -> Part | None:
     file = data_args.test_articles_file
     if not file:
         return None
-    articles = load_articles(file, skip_bad_rows=data_args.skip_bad_rows)
+    articles = load_articles(file, **_reading(data_args))
     image_dir = data_args.test_image_dir or data_args.image_dir
     images = load_images(data_args.test_images or file, image_dir)
     gold = load_gold(data_args.gold_file, articles) if data_args.gold_file else None
     return Part(articles, images, gold)
+
+
+def _reading(data_args: DataArguments) -> dict[str, bool]:
+    """How lists of articles are read."""
+    return {"skip_bad_rows": data_args.skip_bad_rows, "translated": data_args.use_english_columns}
 
 
 def _check_fields(pairs: Dataset, data_args: DataArguments) -> None:

@@ -16,7 +16,8 @@ _VERBS = {
     "steht": "stands", "brennt": "burns", "wartet": "waits", "verschwindet": "vanishes", "glänzt": "shines",
 }  # fmt: skip
 _PLACES = {
-    "in Köln": "in Cologne", "am Hafen": "at the harbour", "im Schnee": "in the snow", "auf der Straße": "on the street",
+    "in Köln": "in Cologne", "am Hafen": "at the harbour", "im Schnee": "in the snow",
+    "auf der Straße": "on the street",
 }  # fmt: skip
 
 

@@ -13,11 +13,11 @@ from hf_newsmatch.translation.protection import cut_at, find_spans, has_words, l
         ("Schreiben Sie an redaktion@zeitung.example!", [("url", "redaktion@zeitung.example")]),
         ("#Köln2024 und @polizei_nrw", [("hashtag", "#Köln2024"), ("handle", "@polizei_nrw")]),
         ("Platz #1", [("number", "1")]),
-        ("um 14.30 Uhr 1.500 Gäste, 3,5 % am 24.12.2019", [("number", n) for n in ("14.30", "1.500", "3,5", "24.12.2019")]),
+        ("14.30 Uhr, 1.500 Gäste, 3,5 %", [("number", "14.30"), ("number", "1.500"), ("number", "3,5")]),
         ("Ein Team 👩‍👩‍👧 jubelt ⚽🎉", [("emoji", "👩‍👩‍👧"), ("emoji", "⚽🎉")]),
         ("z.B. Dr. Müller, AT&T", []),
     ],
-)  # fmt: skip
+)
 def test_spans(text, spans):
     assert [(span.kind, span.text) for span in find_spans(text)] == spans
 

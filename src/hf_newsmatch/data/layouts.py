@@ -15,6 +15,7 @@ class Layout:
             The first one that holds anything is used for the whole list, so that two kinds of ids never mix.
         required (`tuple[str, ...]`): The columns that tell this layout from the others; all of `header` by default.
         english (`dict[str, str]`): Columns with a ready English translation of `title` and `text`.
+        original (`dict[str, str]`): Columns with what `title`, `text` and `language` were before a translation.
         without_header (`bool`): Whether the list also exists without its header line.
     """
 
@@ -23,6 +24,7 @@ class Layout:
     columns: dict[str, tuple[str, ...]]
     required: tuple[str, ...] = ()
     english: dict[str, str] = field(default_factory=dict)
+    original: dict[str, str] = field(default_factory=dict)
     without_header: bool = False
 
     def fits(self, names: Sequence[str]) -> bool:
@@ -52,6 +54,7 @@ LAYOUTS = (
             "image_id": ("iid",),
             "image_file": ("imgfile",),
         },
+        english={"title": "titleen", "text": "texten"},
     ),
     Layout(
         name="NewsImages 2021, pictures",
@@ -119,6 +122,9 @@ LAYOUTS = (
             "image_id": ("image_id",),
             "image_file": ("image_file", "image"),
         },
+        # what scripts/translate.py adds: the first two in its TSV files, the others in its Parquet files
+        english={"title": "titleen", "text": "texten"},
+        original={"title": "title_source", "text": "text_source", "language": "language_source"},
     ),
     Layout(
         name="gold",

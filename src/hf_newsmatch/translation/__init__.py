@@ -2,10 +2,11 @@
 
 The way of a text: split it into sentences ([`sentences`]), set aside what is not to be translated ([`protection`]),
 look up what was translated before ([`cache`]), generate the rest in batches ([`backends`]), refuse what no translation
-can be ([`guard`]), and join the sentences again ([`translator`]). [`dataset`] does this for the rows of a data set.
+can be ([`guard`]), and join the sentences again ([`translator`]). [`dataset`] does this for the rows of a data set, [`road`] for the data of a
+run.
 """
 
 from .dataset import translate_dataset
-from .translator import DEFAULT_MODEL, Translator
+from .translator import Translator
 
-__all__ = ["DEFAULT_MODEL", "Translator", "translate_dataset"]
+__all__ = ["Translator", "translate_dataset"]

@@ -125,6 +125,8 @@ class MarianCheckpoint:
         unknown = generation.update(**changes)
         if unknown:
             raise NewsMatchError(f"'{next(iter(unknown))}' is no setting of generation; num_beams is one.")
+        if generation.num_beams is not None and generation.num_beams < 1:
+            raise NewsMatchError(f"num_beams is {generation.num_beams}; give at least 1.")
         if generation.do_sample:
             raise NewsMatchError(f"'{self.name}' samples its output; pass generation={{'do_sample': False}}.")
         return generation

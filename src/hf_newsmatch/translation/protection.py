@@ -25,7 +25,7 @@ _DIGITS = re.compile(r"\D+")
 _CLOCK = re.compile(r"(\d{1,2})(?:[.:](\d{2}))?")
 # English newspapers spell these out, which is no loss.
 _SPELT = {str(number): word for number, word in enumerate(
-    "zero one two three four five six seven eight nine ten eleven twelve".split()
+    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 )}  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """From a text to the sentences that a translation model takes, without losing a character."""
 
+import itertools
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -68,7 +69,7 @@ def cut_long(sentence: str, fits: Callable[[str], bool]) -> list[str]:
 
 def _cut(text: str, cuts: set[int]) -> list[str]:
     places = sorted({0, len(text)} | {cut for cut in cuts if 0 < cut < len(text)})
-    pieces = [text[a:b] for a, b in zip(places, places[1:])]
+    pieces = [text[a:b] for a, b in itertools.pairwise(places)]
     sentences: list[str] = []
     for piece in pieces:
         # a stretch of mere signs belongs to the sentence before it

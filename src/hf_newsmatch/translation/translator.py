@@ -1,7 +1,6 @@
 """Translating texts: split, set apart, look up, generate, check, join."""
 
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,18 +12,18 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from ..errors import NewsMatchError
-from ..modeling import best_device
+from ..arguments import DEFAULT_TRANSLATION_MODEL
+from ..errors import NewsMatchError, first_sentence
 from .backends import make_backend
 from .cache import Generated, TranslationCache
 from .checkpoint import MarianCheckpoint
 from .guard import find_problem, output_limit
+from .processes import Processes
 from .protection import cut_at, has_words, lost_spans, peel
 from .sentences import cut_long, split_sentences
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_MODEL = "Helsinki-NLP/opus-mt-de-en"
 # Shorter sentences count as that long in a batch: what each of its beams needs does not shrink with them.
 _SHORTEST = 32
 _SPACE_AROUND = re.compile(r"(\s*)(.*?)(\s*)", re.DOTALL)
@@ -38,7 +37,7 @@ class TranslationReport:
 
     Args:
         sentences (`int`): Sentences that were to be translated, each time they occur.
-        distinct (`int`): Different ones among them.
+        distinct (`int`): Different ones among them, anew for every call.
         from_cache (`int`): Those of the different ones that were done before.
         in_parts (`int`): Those that were translated around a number, address or handle that the model had lost.
         kept (`list[dict]`): Those that keep their source text: `sentence`, `reason` and the refused `output`.
@@ -112,16 +111,19 @@ class Translator:
             Source tokens a batch, padding included.
         cache_file (`str` or `Path`, *optional*):
             The sqlite file of translations that are done; by default one in the cache of `datasets`.
+        share (`bool`, *optional*, defaults to `True`):
+            Whether several processes share the work. Then all of them have to call [`translate`] with the same texts;
+            with `False`, each does what it is asked for.
         progress (`bool`, *optional*, defaults to `True`):
             Show a progress bar.
 
     Raises:
-        [`NewsMatchError`]: when there is no such checkpoint or backend, or the checkpoint does not translate this pair.
+        [`NewsMatchError`]: when there is no such checkpoint or backend, or it does not translate this pair.
     """
 
     def __init__(
         self,
-        model_name_or_path: str | Path = DEFAULT_MODEL,
+        model_name_or_path: str | Path = DEFAULT_TRANSLATION_MODEL,
         revision: str | None = None,
         *,
         source_language: str | None = None,
@@ -132,13 +134,14 @@ class Translator:
         generation: Mapping[str, Any] | None = None,
         tokens_per_batch: int = 2048,
         cache_file: str | Path | None = None,
+        share: bool = True,
         progress: bool = True,
     ):
         if tokens_per_batch < 1:
             raise NewsMatchError(f"tokens_per_batch is {tokens_per_batch}; give at least 1.")
         self.checkpoint = MarianCheckpoint(model_name_or_path, revision, source_language, target_language, generation)
-        self._processes = _Processes()
-        device = torch.device(device) if device is not None else self._processes.device
+        self._processes = Processes(share)
+        device = self._processes.device if device is None else _usable(device)
         self.backend = make_backend(backend, self.checkpoint, device, dtype)
         self.tokens_per_batch, self.progress = tokens_per_batch, progress
         self.report = TranslationReport()
@@ -181,7 +184,7 @@ class Translator:
             raise NewsMatchError(f"max_sentences is {max_sentences}; give at least 1.")
         plans = {text: self._plan(text, max_sentences) for text in dict.fromkeys(texts)}
         counts = Counter(segment.words for text in texts for segment in plans[text] if segment.words)
-        results = self._processes.share(list(counts), self._translate_sentences)
+        results = self._processes.translate(list(counts), self._translate_sentences)
         self._count(counts, results)
         documents = {text: _join(plan, results) for text, plan in plans.items()}
         return [documents[text] for text in texts]
@@ -307,36 +310,11 @@ class Translator:
             )
 
 
-class _Processes:
-    """The processes of `accelerate launch` or `torchrun`, or this one alone."""
-
-    def __init__(self):
-        self._state = None
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            from accelerate import PartialState
-
-            self._state = PartialState()
-
-    @property
-    def first(self) -> bool:
-        return self._state is None or self._state.is_main_process
-
-    @property
-    def device(self) -> torch.device:
-        return best_device() if self._state is None else self._state.device
-
-    def share(self, sentences: Sequence[str], translate: Any) -> dict[str, _Result]:
-        """Let each process translate its share, and give all of them all results."""
-        if self._state is None:
-            return translate(sentences)
-        from accelerate.utils import gather_object
-
-        # dealt out by length, so that the shares take the same time; the order is the same in every process
-        ordered = sorted(sentences, key=lambda sentence: (len(sentence), sentence))
-        own = translate(ordered[self._state.process_index :: self._state.num_processes])
-        shares = gather_object([own])
-        results = {sentence: result for share in shares for sentence, result in share.items()}
-        return {sentence: results[sentence] for sentence in sentences}
+def _usable(device: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise NewsMatchError(f"There is no device '{device}' here: {first_sentence(error)}.") from error
 
 
 def _join(plan: Sequence[_Segment], results: Mapping[str, _Result]) -> Document:
