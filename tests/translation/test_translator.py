@@ -97,6 +97,14 @@ def test_what_is_protected_comes_out_as_it_is(translator):
     assert translator.report.in_parts == 1
 
 
+def test_what_stands_around_a_number_does_not_stick_to_it(make_translator, monkeypatch):
+    translator = make_translator()
+    monkeypatch.setattr(translator.checkpoint, "decode", lambda ids: "Somebody came")
+    assert translator.translate(["Die 42-Jährige kam mit 17 Zügen."]) == [
+        "Somebody came 42 Somebody came 17 Somebody came"
+    ]
+
+
 def test_odd_texts_all_come_out(translator):
     quotes = ["„Der Zug steht in Köln.“", "»Der Zug steht in Köln.«", '"Der Zug steht in Köln."', ">>Der Zug<< steht"]
     endless = ("und der Zug kam weiter nach Köln " * 100)[:3000]

@@ -75,7 +75,7 @@ def build_tiny_marian(
     """
     with atomic_path(folder) as temporary, torch.random.fork_rng(devices=[]):
         temporary.mkdir()
-        tokenizer = _build_tokenizer(pairs, temporary, source_language, target_language, vocab_size)
+        tokenizer = build_tokenizer(pairs, temporary, source_language, target_language, vocab_size)
         torch.manual_seed(seed)
         model = MarianMTModel(_config(tokenizer, d_model, layers))
         _clear_padding(model)
@@ -94,9 +94,10 @@ def build_tiny_marian(
     return Path(folder)
 
 
-def _build_tokenizer(
+def build_tokenizer(
     pairs: Sequence[tuple[str, str]], folder: Path, source: str, target: str, vocab_size: int
 ) -> MarianTokenizer:
+    """Make a Marian tokenizer with one vocabulary for both languages, its files in `folder`."""
     pieces = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(

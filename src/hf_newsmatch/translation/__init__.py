@@ -2,8 +2,8 @@
 
 The way of a text: split it into sentences ([`sentences`]), set aside what is not to be translated ([`protection`]),
 look up what was translated before ([`cache`]), generate the rest in batches ([`backends`]), refuse what no translation
-can be ([`guard`]), and join the sentences again ([`translator`]). [`dataset`] does this for the rows of a data set, [`road`] for the data of a
-run.
+can be ([`guard`]), and join the sentences again ([`translator`]). [`dataset`] does this for the rows of a data set,
+[`road`] for the data of a run.
 """
 
 from .dataset import translate_dataset

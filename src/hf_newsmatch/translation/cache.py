@@ -71,6 +71,12 @@ class TranslationCache:
         with self._explained(), self._open() as connection:
             connection.executemany("INSERT OR REPLACE INTO translations VALUES (?, ?, ?)", rows)
 
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        if self._connection is not None and self._pid == os.getpid():
+            self._connection.close()
+        self._connection = None
+
     def _open(self) -> sqlite3.Connection:
         # a connection must not be carried into a forked process
         if self._connection is None or self._pid != os.getpid():

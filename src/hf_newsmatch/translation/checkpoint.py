@@ -151,8 +151,8 @@ class MarianCheckpoint:
             if wanted and own and len(own) == 2 and own != pair[side]:
                 direction = "from" if side == "source" else "into"
                 raise NewsMatchError(
-                    f"'{self.name}' translates {direction} '{own}', not '{pair[side]}'; name a checkpoint of that pair,"
-                    " as Helsinki-NLP/opus-mt-de-en is for German to English."
+                    f"'{self.name}' translates {direction} '{own}', not '{pair[side]}'; name a checkpoint of that"
+                    " pair, as Helsinki-NLP/opus-mt-de-en is for German to English."
                 )
         codes = self.tokenizer.supported_language_codes
         if not codes:

@@ -239,7 +239,10 @@ class Translator:
                     made = second.get(words)
                     # a stretch that its own translation would spoil again stays as it is
                     spoilt = made is None or made.problem or lost_spans(words, made.text)
-                    text += before + (words if spoilt else made.text) + after
+                    part = before + (words if spoilt else made.text) + after
+                    # the hyphen of "42-jährig", say, has gone with the translation
+                    glued = text[-1:].isalnum() and part[:1].isalnum()
+                    text += f" {part}" if glued else part
                 results[sentence] = _Result(text, in_parts=True, cached=sentence in cached)
         return results
 
