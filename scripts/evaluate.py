@@ -1,7 +1,7 @@
 """Score prediction files: MRR@100 and Recall@k with 95 % intervals.
 
     python scripts/evaluate.py                                                       # the runs in outputs/demo
-    python scripts/evaluate.py --predictions run1.tsv run2.tsv --gold_file gold.tsv  # any files
+    python scripts/evaluate.py --predictions run1.tsv run2.tsv --gold gold.tsv  # any files
 
 Prints tables and writes them as JSON and Markdown: OUTPUT_DIR/scores.json and scores.md, or what --scores_file names.
 """
@@ -27,6 +27,7 @@ logger = logging.getLogger("hf_newsmatch.evaluate")
 def main() -> None:
     (args,) = parse_arguments(EvaluateArguments, description=__doc__.splitlines()[0])
     set_up_logging()
+    check(args)
     comparisons = compare_files(args) if args.predictions else compare_experiment(args)
     console = make_console()
     for name, comparison in comparisons.items():
@@ -45,15 +46,26 @@ def title(name: str) -> str:
     return f"{name} (chose the epoch and alpha: optimistic)" if name == "validation" else name
 
 
+def check(args: EvaluateArguments) -> None:
+    """Refuse flags that would be ignored."""
+    for name in ("gold", "articles", "candidates"):
+        if getattr(args, name) and not args.predictions:
+            raise NewsMatchError(f"--{name} goes with --predictions; the runs of a folder bring their own.")
+    if args.predictions and not args.gold:
+        raise NewsMatchError("--predictions needs --gold, the true picture of each article.")
+    if args.scores_file and Path(args.scores_file).suffix != ".json":
+        raise NewsMatchError(
+            f"--scores_file names a .json file, not {args.scores_file}; Markdown is written beside it."
+        )
+
+
 def compare_files(args: EvaluateArguments) -> dict[str, dict[str, Any]]:
     """Score any prediction files against a gold file."""
-    if not args.gold_file:
-        raise NewsMatchError("--predictions needs --gold_file, the true picture of each article.")
-    articles = load_articles(args.test_articles_file) if args.test_articles_file else None
-    gold = load_gold(args.gold_file, articles)
+    articles = load_articles(args.articles) if args.articles else None
+    gold = load_gold(args.gold, articles)
     candidates = load_images(args.candidates)["image_id"] if args.candidates else None
     rankings = {str(file): read_predictions(file) for file in args.predictions}
-    return {Path(args.gold_file).name: compare_runs(rankings, gold, args.ks, candidates, args.seed)}
+    return {Path(args.gold).name: compare_runs(rankings, gold, args.ks, candidates, args.seed)}
 
 
 def compare_experiment(args: EvaluateArguments) -> dict[str, dict[str, Any]]:

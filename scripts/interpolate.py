@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from hf_newsmatch.arguments import InterpolateArguments, parse_arguments, set_up_logging, use_all_cores
+from hf_newsmatch.checkpoints import weights_sha256
 from hf_newsmatch.console import make_console
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
 from hf_newsmatch.experiment import Experiment
@@ -53,7 +54,8 @@ def main() -> None:
         experiment.output_dir / "wise_ft",
         zero_shot_revision=experiment.revision("zero_shot"),
     )
-    experiment.record["wise_ft"] = {"alpha": alpha, **chosen}
+    made = {"sha256": weights_sha256(folder), "endpoints": experiment.endpoints()}
+    experiment.record["wise_ft"] = {"alpha": alpha, **chosen, **made}
     experiment.save()
     logger.info("The WiSE-FT model with alpha %g is in %s.", alpha, folder)
 

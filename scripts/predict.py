@@ -70,7 +70,9 @@ def open_experiment(
 ) -> tuple[Experiment, NewsData]:
     """The run in the output folder, with test files that came later; a new one when the folder holds none."""
     if not (Path(args.output_dir) / RECORD).is_file() and (data_args.articles_file or data_args.demo):
-        return Experiment.create(args.output_dir, data_args, model_args)
+        experiment, data = Experiment.create(args.output_dir, data_args, model_args)
+        experiment.save()
+        return experiment, data
     experiment = Experiment.open(args.output_dir)
     experiment.check_base_model(model_args)
     experiment.use_test_files(data_args)

@@ -9,7 +9,6 @@ Writes the checkpoint to OUTPUT_DIR/fine_tuned and what later steps need to know
 
 import dataclasses
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ from hf_newsmatch.arguments import (
     set_up_logging,
     use_all_cores,
 )
-from hf_newsmatch.checkpoints import save_checkpoint
-from hf_newsmatch.errors import NewsMatchError, exits_cleanly
+from hf_newsmatch.checkpoints import save_checkpoint, weights_sha256
+from hf_newsmatch.errors import NewsMatchError, exits_cleanly, first_sentence
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.files import atomic_path
 from hf_newsmatch.modeling import load_clip
@@ -51,41 +50,45 @@ def main() -> None:
     refuse_unlaunched_gpus(training_args)
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
-    fine_tuned = output_dir / "fine_tuned"
-    if fine_tuned.exists() and not train_args.overwrite:
-        raise NewsMatchError(
-            f"{fine_tuned} exists already; pass --overwrite to train again, or name another --output_dir."
-        )
+    checkpoint = training_args.resume_from_checkpoint
+    refuse_to_lose(output_dir, train_args.overwrite, checkpoint)
 
     # ---- Data and model ---------------------------------------------------------------------------------------------
     # one process reads and draws first, the others find the caches filled
-    first = training_args.process_index == 0
     with training_args.main_process_first(desc="the data"):
-        experiment, data = Experiment.create(output_dir, data_args, model_args, save=first)
-        if first and training_args.resume_from_checkpoint is None:
-            for checkpoint in output_dir.glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
+        experiment, data = Experiment.create(output_dir, data_args, model_args)
+    if checkpoint is not None:
+        experiment.check_continues(Experiment.open(output_dir))
     for name, part in data.report["split"]["parts"].items():
         logger.info("%s: %s", name, describe(part))
     model, processor = load_clip(model_args.model_name_or_path, model_args.model_revision)
+    try:
+        trainer = ContrastiveTrainer(
+            model=model,
+            args=training_args,
+            processing_class=processor,
+            train_dataset=data.train,
+            eval_dataset=data.validation,
+            text_fields=data_args.text_fields,
+        )
+    except (ImportError, RuntimeError) as error:  # an option whose package is not installed
+        raise NewsMatchError(first_sentence(error) + ".") from error
 
     # ---- Training ---------------------------------------------------------------------------------------------------
-    trainer = ContrastiveTrainer(
-        model=model,
-        args=training_args,
-        processing_class=processor,
-        train_dataset=data.train,
-        eval_dataset=data.validation,
-        text_fields=data_args.text_fields,
-    )
-    result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    first = trainer.is_world_process_zero()
+    if first and checkpoint is None:
+        experiment.start()
+    trainer.accelerator.wait_for_everyone()
+    result = trainer.train(resume_from_checkpoint=checkpoint)
 
     # ---- What is kept -----------------------------------------------------------------------------------------------
+    fine_tuned = output_dir / "fine_tuned"
     if first:
         with atomic_path(fine_tuned) as temporary:
             save_checkpoint(trainer.model, processor, temporary)
         state = trainer.state
         experiment.record["train"] = {
+            "sha256": weights_sha256(fine_tuned),
             "arguments": {**dataclasses.asdict(train_args), **training_args.to_dict()},
             "processes": training_args.world_size,
             "metrics": result.metrics,
@@ -97,6 +100,24 @@ def main() -> None:
         logger.info("The fine-tuned model is in %s (%s).", fine_tuned, kept(trainer))
     # closes the process group: without that, a process may die at exit while another still waits for it
     trainer.accelerator.end_training()
+
+
+def refuse_to_lose(output_dir: Path, overwrite: bool, checkpoint: str | None) -> None:
+    """Refuse to start over what is there unless told to, and to resume what is not there."""
+    if checkpoint is not None:
+        if not (Path(checkpoint) / "trainer_state.json").is_file():
+            raise NewsMatchError(f"--resume_from_checkpoint {checkpoint} is no checkpoint of a training.")
+    elif not overwrite:
+        if (output_dir / "fine_tuned").exists():
+            raise NewsMatchError(
+                f"{output_dir} holds a fine-tuned model; train again with --overwrite, or name another --output_dir."
+            )
+        checkpoints = sorted(output_dir.glob("checkpoint-*"), key=lambda path: path.stat().st_mtime)
+        if checkpoints:
+            raise NewsMatchError(
+                f"{output_dir} holds an unfinished training: go on with --resume_from_checkpoint {checkpoints[-1]}, or"
+                " start over with --overwrite."
+            )
 
 
 def describe(part: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from hf_newsmatch.arguments import (
     EvaluateArguments,
     InterpolateArguments,
     ModelArguments,
+    PredictArguments,
+    TrainArguments,
     parse_arguments,
     use_all_cores,
 )
@@ -38,7 +40,7 @@ def test_the_recipe_gives_values_and_flags_override_them(recipe):
 
 def test_one_recipe_serves_every_script(recipe):
     (interpolate,) = parse("--config", recipe, types=(InterpolateArguments,))
-    assert (interpolate.alpha, interpolate.output_dir) == (0.4, "outputs/x")
+    assert (interpolate.alpha, interpolate.output_dir) == ("0.4", "outputs/x")
     (evaluate,) = parse("--config", recipe, types=(EvaluateArguments,))
     assert evaluate.output_dir == "outputs/x"
 
@@ -72,6 +74,111 @@ def test_bad_recipes(tmp_path, content, message):
     (tmp_path / "bad.yaml").write_text(content)
     with pytest.raises(NewsMatchError, match=message):
         parse("--config", str(tmp_path / "bad.yaml"))
+
+
+def recipe_of(tmp_path, content):
+    (tmp_path / "recipe.yaml").write_text(content)
+    return "--config", str(tmp_path / "recipe.yaml")
+
+
+SCRIPTS = {
+    "train": (DataArguments, ModelArguments, ContrastiveTrainingArguments, TrainArguments),
+    "interpolate": (InterpolateArguments,),
+    "predict": (PredictArguments, DataArguments, ModelArguments),
+    "evaluate": (EvaluateArguments,),
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("flags", [["--help"], ["-h"], ["--config", "absent.yaml", "--help"]], ids=" ".join)
+def test_help_needs_no_recipe(script, flags, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(*flags, types=SCRIPTS[script], default_config="absent.yaml")
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert "--config YAML" in out
+    assert "%%" not in out
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("text_fields: title", ["title"]),
+        ("text_fields: [text, title]", ["text", "title"]),
+        ("text_fields: null", ["title", "text"]),
+        ("ks: 5", [5]),
+        ("ks: [1, 7]", [1, 7]),
+        ("eval_strategy: no", "no"),
+        ("bf16: no", False),
+        ("bf16: true", True),
+        ("overwrite: yes", True),
+        ("holdout_test: false", False),
+        ("learning_rate: 1e-4", 1e-4),
+        ("num_train_epochs: 2", 2.0),
+        ("test_articles_file: 2021", "2021"),
+        ("model_revision: --main", "--main"),
+        ("lr_scheduler_kwargs: {num_cycles: 2}", {"num_cycles": 2}),
+    ],
+)
+def test_values_of_a_recipe_are_what_flags_would_be(tmp_path, line, value):
+    types = (EvaluateArguments,) if line.startswith("ks") else SCRIPTS["train"]
+    more = "use_cpu: true\nload_best_model_at_end: false\n"
+    arguments = parse(*recipe_of(tmp_path, more + line), types=types)
+    name = line.split(":")[0]
+    (parsed,) = (getattr(item, name) for item in arguments if hasattr(item, name))
+    assert parsed == value
+    assert isinstance(parsed, type(value))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "seed: 1.5",
+        "learning_rate: [1]",
+        "learning_rate: {a: 2020-01-01}",
+        "num_train_epochs: yes",
+        "bf16: 3",
+        "ks: [1, null]",
+        "ks: [one]",
+        "text_fields: []",
+    ],
+)
+def test_values_of_another_type_exit_with_2(tmp_path, line, capsys):
+    types = (EvaluateArguments,) if line.startswith("ks") else SCRIPTS["train"]
+    with pytest.raises(SystemExit) as caught:
+        parse(*recipe_of(tmp_path, line), types=types)
+    assert caught.value.code == 2
+    assert f"argument --{line.split(':')[0]}" in capsys.readouterr().err
+
+
+def test_a_stray_word_is_not_taken_into_the_recipes_last_list(tmp_path):
+    with pytest.raises(NewsMatchError, match="stray"):
+        parse(*recipe_of(tmp_path, "text_fields: [title, text]"), "stray")
+
+
+def test_keys_that_are_no_words(tmp_path):
+    with pytest.raises(NewsMatchError, match="the key '1'"):
+        parse(*recipe_of(tmp_path, "1: 2\nno: 3"))
+
+
+@pytest.mark.parametrize(
+    ("dataclass_type", "flags", "message"),
+    [
+        (DataArguments, "--corpus_seed -1", "--corpus_seed must be at least 0, not -1."),
+        (InterpolateArguments, "--batch_size 0", "--batch_size must be at least 1, not 0."),
+        (PredictArguments, "--batch_size 0", "--batch_size must be at least 1, not 0."),
+        (PredictArguments, "--num_workers -1", "--num_workers must be at least 0, not -1."),
+        (PredictArguments, "--k 0", "--k must be at least 1, not 0."),
+        (PredictArguments, "--k 101", "--k must be at most 100, what the task accepts of each article, not 101."),
+        (EvaluateArguments, "--seed -1", "--seed must be at least 0, not -1."),
+        (EvaluateArguments, "--ks 1 0", "--ks must lie between 1 and 100, not 0."),
+        (EvaluateArguments, "--ks 101", "--ks must lie between 1 and 100, not 101."),
+    ],
+)
+def test_ranges(dataclass_type, flags, message):
+    with pytest.raises(NewsMatchError) as caught:
+        parse(*flags.split(), types=(dataclass_type,))
+    assert str(caught.value) == message
 
 
 def test_absent_recipe():

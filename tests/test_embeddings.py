@@ -33,6 +33,17 @@ def test_each_distinct_text_is_embedded_once(model, processor, monkeypatch):
     assert sum(seen) == len(set(TEXTS))
 
 
+def test_batches_are_only_as_wide_as_their_longest_text(model, processor, monkeypatch):
+    widths = []
+    features = model.get_text_features
+    monkeypatch.setattr(
+        model, "get_text_features", lambda **kw: widths.append(kw["input_ids"].shape[1]) or features(**kw)
+    )
+    embed_texts(model, processor, ["a long text", "b", "ab", "", "abc de"], batch_size=2, progress=False)
+    # letters, and the two signs of beginning and end
+    assert widths == [3, 7, 11]
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_images_equal_one_by_one(model, processor, batch_size):
     pictures = [make_picture(seed, size=(17 + seed, 20)) for seed in range(7)]

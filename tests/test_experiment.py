@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from conftest import make_picture, write_news_folder, write_test_lists
@@ -51,8 +52,8 @@ def test_holding_out_can_be_refused(news):
 
 
 def test_candidates_are_the_distinct_pictures(tmp_path):
-    data = load_news_data(arguments(write_news_folder(tmp_path, count=20, shared=19), holdout_test=False))
-    assert data.parts["validation"].images["image_id"][:] == ["P0"]
+    data = load_news_data(arguments(write_news_folder(tmp_path, count=20, shared=18), holdout_test=False))
+    assert data.parts["validation"].images["image_id"][:] == ["P0", "P1"]
     assert len(data.parts["validation"].articles) == 4
 
 
@@ -66,7 +67,9 @@ def test_unlinked_test_lists(tmp_path, news):
     assert len(test.articles) == 10
     assert sorted(test.images["image_id"]) == [f"P{number}" for number in range(50, 58)]
     assert test.gold["8950"] == "P50"
-    assert data.report["test_list"] == {"articles": 10, "pictures": 8}
+    test_list = data.report["test_list"]
+    assert (test_list["articles"], test_list["pictures"]) == (10, 8)
+    assert (test_list["shared_articles"], test_list["shared_pictures"]) == (0, 0)
 
 
 def test_unusable_pictures_are_counted_and_left_out(news):
@@ -85,7 +88,8 @@ def test_unusable_pictures_are_counted_and_left_out(news):
 
 def test_the_record_gives_the_same_data_again(news, model_args, tmp_path):
     (news / "images" / "P7.png").write_bytes(b"")
-    _, data = Experiment.create(tmp_path / "run", arguments(news, text_fields=["title"]), model_args)
+    experiment, data = Experiment.create(tmp_path / "run", arguments(news, text_fields=["title"]), model_args)
+    experiment.start()
     again = Experiment.open(tmp_path / "run")
     assert again.text_fields == ["title"]
     assert again.record == json.loads((tmp_path / "run" / "newsmatch.json").read_text())
@@ -108,6 +112,7 @@ def test_data_that_changed_is_refused(news, model_args, tmp_path):
 
 def test_a_test_list_may_come_after_the_training(news, model_args, tmp_path):
     experiment, before = Experiment.create(tmp_path / "run", arguments(news, holdout_test=False), model_args)
+    experiment.start()
     experiment.record["runs"] = {"validation": {}, "test": {}}
     write_test_lists(news, write_news_folder(tmp_path / "later", count=5, first=50, shared=0))
     for picture in (tmp_path / "later" / "images").iterdir():
@@ -124,6 +129,7 @@ def test_a_test_list_may_come_after_the_training(news, model_args, tmp_path):
 
 def test_runs_are_registered_and_stale_ones_refused(news, model_args, tmp_path, checkpoints):
     experiment, data = Experiment.create(tmp_path / "run", arguments(news), model_args)
+    experiment.start()
     part = data.parts["test"]
     experiment.run_file("test", "zero_shot").parent.mkdir(parents=True)
     experiment.run_file("test", "zero_shot").write_text(f"{part.articles['article_id'][0]}\tP0\n")
@@ -133,7 +139,7 @@ def test_runs_are_registered_and_stale_ones_refused(news, model_args, tmp_path, 
     assert again.gold("test") == part.gold
     assert again.candidates("test") == part.images["image_id"][:]
     assert again.rankings("test")["zero_shot"].image_ids == [["P0"]]
-    again.record["base_model"]["sha256"] = "another"
+    again.record["runs"]["test"]["zero_shot"]["model_sha256"] = "another"
     with pytest.raises(NewsMatchError, match="stale"):
         again.rankings("test")
 
@@ -180,3 +186,102 @@ def test_a_picture_of_the_gold_may_be_unusable(tmp_path, news):
     test = load_news_data(arguments(news, **with_test_lists(news))).parts["test"]
     assert len(test.articles) == len(test.gold) == 3
     assert test.images["image_id"][:] == ["P50", "P51"]
+
+
+def with_later_list(news, tmp_path, **kwargs) -> DataArguments:
+    later = write_news_folder(tmp_path / "later", **{"count": 5, "first": 50, "shared": 0, **kwargs})
+    write_test_lists(news, later)
+    for picture in (later / "images").iterdir():
+        picture.rename(news / "images" / picture.name)
+    named = {name: value for name, value in with_test_lists(news).items() if name != "image_dir"}
+    return DataArguments(test_image_dir=str(news / "images"), **named)
+
+
+def test_a_later_test_list_does_not_hide_that_the_articles_changed(news, model_args, tmp_path):
+    experiment, _ = Experiment.create(tmp_path / "run", arguments(news), model_args)
+    experiment.start()
+    lines = (news / "articles.tsv").read_text().splitlines()
+    (news / "articles.tsv").write_text("\n".join(lines[:30]) + "\n")
+    with pytest.raises(NewsMatchError, match=r"articles\.tsv has changed since"):
+        experiment.use_test_files(with_later_list(news, tmp_path))
+
+
+def test_a_picture_that_vanished_is_named(news, model_args, tmp_path):
+    experiment, _ = Experiment.create(tmp_path / "run", arguments(news), model_args)
+    experiment.start()
+    (news / "images" / "P3.png").unlink()
+    with pytest.raises(NewsMatchError, match=r"P3\.png is gone"):
+        experiment.data()
+
+
+def test_a_test_list_that_was_trained_on_is_reported(news, caplog):
+    file = str(news / "articles.tsv")
+    data = load_news_data(DataArguments(articles_file=file, test_articles_file=file))
+    test_list = data.report["test_list"]
+    assert (test_list["shared_articles"], test_list["shared_pictures"]) == (40, 36)
+    assert "40 of the 40 test articles" in caplog.text
+    # a linked test list is its own gold
+    assert len(data.parts["test"].gold) == 40
+
+
+def test_test_flags_need_a_test_list(news):
+    with pytest.raises(NewsMatchError, match="--gold_file belongs to a test list"):
+        load_news_data(arguments(news, gold_file="absent.tsv"))
+
+
+def test_validation_on_one_picture_is_refused_and_on_few_warned_of(tmp_path, caplog):
+    news = write_news_folder(tmp_path, count=20, shared=19)
+    with pytest.raises(NewsMatchError, match="one picture only"):
+        load_news_data(arguments(news, holdout_test=False))
+    load_news_data(arguments(write_news_folder(tmp_path / "few", count=20, shared=0), holdout_test=False))
+    assert "only 4 pictures" in caplog.text
+
+
+def test_held_out_in_the_order_that_was_asked_for(news):
+    data = load_news_data(arguments(news, sort_by="file"))
+    lines = (news / "articles.tsv").read_text().splitlines()
+    (news / "articles.tsv").write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+    again = load_news_data(arguments(news, sort_by="file"))
+    assert again.parts["test"].articles["article_id"][:] == data.train["article_id"][:8][::-1]
+
+
+def test_a_new_start_removes_what_would_pass_for_its_own(news, model_args, tmp_path):
+    experiment, _ = Experiment.create(tmp_path / "run", arguments(news), model_args)
+    for name in ("fine_tuned", "wise_ft", "runs", "checkpoint-7"):
+        (tmp_path / "run" / name).mkdir()
+    (tmp_path / "run" / "scores.json").write_text("{}")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    experiment.start()
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["newsmatch.json", "notes.txt"]
+
+
+def test_wise_ft_of_other_endpoints_does_not_count(news, model_args, tmp_path):
+    experiment, _ = Experiment.create(tmp_path / "run", arguments(news), model_args)
+    experiment.start()
+    for run in ("fine_tuned", "wise_ft"):
+        (tmp_path / "run" / run).mkdir()
+        (tmp_path / "run" / run / "model.safetensors").write_bytes(b"x")
+    assert not experiment.has_model("fine_tuned"), "it is not this run's"
+    experiment.record["train"] = {"sha256": "first"}
+    experiment.record["wise_ft"] = {"sha256": "between", "endpoints": experiment.endpoints()}
+    assert experiment.has_model("fine_tuned")
+    assert experiment.has_model("wise_ft")
+    experiment.record["train"] = {"sha256": "second"}
+    assert not experiment.has_model("wise_ft")
+
+
+def test_a_base_model_that_changed_is_refused(news, checkpoints, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(checkpoints / "zero_shot", base)
+    experiment, _ = Experiment.create(tmp_path / "run", arguments(news), ModelArguments(model_name_or_path=str(base)))
+    assert experiment.checkpoint("zero_shot") == str(base)
+    shutil.copy(checkpoints / "fine_tuned" / "model.safetensors", base)
+    with pytest.raises(NewsMatchError, match="have changed since"):
+        experiment.checkpoint("zero_shot")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"data": {"arguments": {"colour": 1}}}'])
+def test_a_record_that_is_none_is_one_sentence(tmp_path, content):
+    (tmp_path / "newsmatch.json").write_text(content)
+    with pytest.raises(NewsMatchError, match="damaged"):
+        Experiment.open(tmp_path)

@@ -3,9 +3,10 @@ import shutil
 
 import pytest
 import torch
+from conftest import make_model
 from safetensors.torch import load_file, save_file
 
-from hf_newsmatch import NewsMatchError, load_clip
+from hf_newsmatch import NewsMatchError, interpolate, load_clip
 from hf_newsmatch.checkpoints import weights_sha256
 
 
@@ -57,6 +58,39 @@ def test_refuses(checkpoints, tmp_path):
     (damaged / "model.safetensors").write_bytes(b"short")
     with pytest.raises(NewsMatchError, match="damaged"):
         load_clip(damaged)
+
+
+def test_refuses_a_checkpoint_without_its_own_tokenizer(checkpoints, tmp_path):
+    """transformers makes up a tokenizer of two tokens when the files are missing."""
+    bare = tmp_path / "bare"
+    shutil.copytree(checkpoints / "zero_shot", bare)
+    for file in bare.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(NewsMatchError, match=r"bare' knows 2 tokens and the model \d+; put the model's own tokenizer"):
+        load_clip(bare)
+    with pytest.raises(NewsMatchError, match="bare' knows 2 tokens"):
+        interpolate(checkpoints / "zero_shot", bare, 0.5, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("rows", "fits"), [(-1, False), (0, True), (20, True), (200, False)])
+def test_the_tokenizer_must_be_the_models(tmp_path, processor, rows, fits):
+    """A table of embeddings may be padded, but no token may lie outside."""
+    model = make_model(processor)
+    model.text_model.resize_token_embeddings(len(processor.tokenizer) + rows)
+    model.config.text_config.vocab_size = len(processor.tokenizer) + rows
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    if fits:
+        load_clip(tmp_path)
+    else:
+        with pytest.raises(NewsMatchError, match="The tokenizer of"):
+            load_clip(tmp_path)
+
+
+def test_pictures_are_prepared_by_pillow(checkpoints):
+    _, processor = load_clip(checkpoints / "zero_shot")
+    assert type(processor.image_processor).__name__ == "CLIPImageProcessorPil"
 
 
 def test_sha256_identifies_the_weights(checkpoints, tmp_path):

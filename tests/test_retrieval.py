@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +70,36 @@ def test_refuses_nan_and_names_it():
         rank(torch.eye(2), image_embeds, ["a", "b"], ["p", "q"])
 
 
+def test_ids_may_be_a_column_and_are_read_once():
+    class Once(list):
+        def __getitem__(self, index):
+            raise AssertionError("read one by one, a column of `datasets` takes minutes")
+
+    column = Dataset.from_dict({"image_id": ["p", "q"]})["image_id"]
+    expected = rank(torch.eye(2), torch.eye(2), ["a", "b"], ["p", "q"])
+    assert rank(torch.eye(2), torch.eye(2), column, column).image_ids == expected.image_ids
+    assert rank(torch.eye(2), torch.eye(2), Once("ab"), Once("pq")) == expected
+    with pytest.raises(NewsMatchError, match="'p' occurs more than once"):
+        rank(torch.eye(2), torch.eye(2), ["a", "b"], Dataset.from_dict({"image_id": ["p", "p"]})["image_id"])
+
+
+def test_embeddings_of_any_dtype_are_compared_in_float32():
+    torch.manual_seed(0)
+    text_embeds, image_embeds = torch.randn(3, 4).half(), torch.randn(5, 4).double()
+    ids = [str(number) for number in range(5)]
+    expected = rank(text_embeds.float(), image_embeds.float(), ids[:3], ids)
+    assert rank(text_embeds, image_embeds, ids[:3], ids) == expected
+
+
+@pytest.mark.parametrize(
+    ("text_embeds", "message"),
+    [(torch.eye(2, 3), "articles have 3 dimensions and those of images 2"), (torch.ones(2), r"not of shape \(2,\)")],
+)
+def test_refuses_embeddings_that_do_not_fit(text_embeds, message):
+    with pytest.raises(NewsMatchError, match=message):
+        rank(text_embeds, torch.eye(2), ["a", "b"], ["p", "q"])
+
+
 def test_refuses_no_candidates():
     with pytest.raises(NewsMatchError, match="no candidate"):
         rank(torch.eye(2), torch.empty(0, 2), ["a", "b"], [])
@@ -107,6 +138,50 @@ def test_scores_of_another_run_are_not_taken(tmp_path):
     write_predictions(RANKING, tmp_path / "run.tsv")
     (tmp_path / "run.tsv").write_text("articleID\tiid1\na\tr\n")
     assert read_predictions(tmp_path / "run.tsv").scores is None
+
+
+def test_scores_of_other_articles_are_not_taken(tmp_path):
+    """The same pictures in the same order, but of articles that changed places."""
+    write_predictions(Ranking(["a", "b"], [["p"], ["q"]], [[0.5], [0.25]]), tmp_path / "run.tsv")
+    (tmp_path / "run.tsv").write_text("articleID\tiid1\nb\tp\na\tq\n")
+    assert read_predictions(tmp_path / "run.tsv").scores is None
+
+
+def test_a_ranking_without_scores_leaves_no_old_ones(tmp_path):
+    file = write_predictions(RANKING, tmp_path / "run.tsv")
+    write_predictions(Ranking(RANKING.article_ids, RANKING.image_ids), file)
+    assert read_predictions(file).scores is None
+    assert [path.name for path in tmp_path.iterdir()] == ["run.tsv"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "a column less", "words for scores"])
+def test_damaged_scores_are_named(tmp_path, damage):
+    file = write_predictions(RANKING, tmp_path / "run.tsv")
+    scores = file.with_suffix(".parquet")
+    table = pq.read_table(scores)
+    if damage == "truncated":
+        scores.write_bytes(b"PAR1xx")
+    elif damage == "a column less":
+        pq.write_table(table.drop_columns("score"), scores)
+    else:
+        pq.write_table(table.set_column(3, "score", [["much"] * len(table)]), scores)
+    with pytest.raises(
+        NewsMatchError, match=r"run\.parquet holds no scores .* run scripts/predict\.py again or delete it"
+    ):
+        read_predictions(file)
+
+
+@pytest.mark.parametrize(
+    ("ranking", "message"),
+    [
+        (Ranking(["a"], [[str(number) for number in range(101)]]), "article 'a' has 101 pictures"),
+        (Ranking(["a", "a"], [["p"], ["q"]]), "'a' occurs more than once"),
+    ],
+)
+def test_refuses_to_write(tmp_path, ranking, message):
+    with pytest.raises(NewsMatchError, match=message):
+        write_predictions(ranking, tmp_path / "run.tsv")
+    assert not any(tmp_path.iterdir())
 
 
 def test_reads_what_others_write(tmp_path):

@@ -19,6 +19,7 @@ from hf_newsmatch import (
     sweep_alpha,
 )
 from hf_newsmatch.data.collator import join_text
+from hf_newsmatch.wise_ft import interpolate_tensor
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -61,6 +62,25 @@ def test_the_dtype_is_the_fine_tuned_ones(checkpoints, tmp_path):
         assert torch.allclose(tensor, (theta_0[name].float() + theta_1[name]) / 2, atol=1e-6)
 
 
+def test_half_precision_is_interpolated_in_float32():
+    torch.manual_seed(0)
+    zero_shot, fine_tuned = torch.randn(1000).half(), torch.randn(1000).half()
+    exact = 0.7 * zero_shot.float() + 0.3 * fine_tuned.float()
+    assert torch.equal(interpolate_tensor(zero_shot, fine_tuned, 0.3), exact.half())
+
+
+@pytest.mark.parametrize("alpha", [0, 1])
+def test_endpoints_are_copied_and_not_computed(alpha):
+    """The formula would turn the other side's infinity into NaN, and -0.0 into 0.0."""
+    ends = torch.tensor([-0.0, 1.0]), torch.tensor([-0.0, 2.0])
+    ends[1 - alpha][1] = torch.inf
+    result = interpolate_tensor(*ends, alpha)
+    assert result.numpy().tobytes() == ends[alpha].numpy().tobytes()
+    zeros = torch.tensor([-0.0]), torch.tensor([0.0])
+    for pair in (zeros, zeros[::-1]):
+        assert interpolate_tensor(*pair, alpha).numpy().tobytes() == pair[alpha].numpy().tobytes()
+
+
 def test_the_result_is_an_ordinary_checkpoint(checkpoints, tmp_path, pairs):
     folder = interpolate(checkpoints / "zero_shot", checkpoints / "fine_tuned", 0.4, tmp_path / "out")
     model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder, backend="pil")
@@ -95,7 +115,7 @@ def test_sharded_and_pickled_checkpoints(checkpoints, tmp_path):
         assert bits(weights(folder)) == expected
 
 
-@pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan"), "0.4", None])
 def test_refuses_an_alpha_outside(checkpoints, tmp_path, alpha):
     with pytest.raises(NewsMatchError, match="between 0"):
         interpolate(checkpoints / "zero_shot", checkpoints / "fine_tuned", alpha, tmp_path / "out")
@@ -134,10 +154,27 @@ def test_refuses_what_is_no_checkpoint(checkpoints, tmp_path):
 def test_an_existing_result_is_replaced_whole(checkpoints, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
+    ends = checkpoints / "zero_shot", checkpoints / "fine_tuned"
+    interpolate(*ends, 0.5, out)
     (out / "left_over.txt").write_text("old")
-    interpolate(checkpoints / "zero_shot", checkpoints / "fine_tuned", 0.5, out)
+    interpolate(*ends, 0.5, out)
     assert not (out / "left_over.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    # shards are a checkpoint too
+    model, _ = load_clip(checkpoints / "zero_shot")
+    model.save_pretrained(tmp_path / "sharded", max_shard_size="10KB")
+    interpolate(*ends, 0.5, tmp_path / "sharded")
+    assert [path.name for path in (tmp_path / "sharded").glob("*.safetensors")] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("content", ["thesis.tex", "config.json", "model.safetensors"])
+def test_what_is_no_checkpoint_is_not_replaced(checkpoints, tmp_path, content):
+    ends = checkpoints / "zero_shot", checkpoints / "fine_tuned"
+    (tmp_path / content).write_text("mine")
+    for target in (tmp_path, tmp_path / content):
+        with pytest.raises(NewsMatchError, match="is no checkpoint and is not replaced"):
+            interpolate(*ends, 0.5, target)
+    assert (tmp_path / content).read_text() == "mine"
 
 
 def test_sweep_equals_interpolating_embedding_and_scoring_each(checkpoints, tmp_path):
@@ -181,3 +218,8 @@ def point(alpha, recall, mrr):
 def test_choose_alpha(curve, chosen):
     assert choose_alpha(curve) == chosen
     assert choose_alpha(curve[::-1]) == chosen
+
+
+def test_there_must_be_an_alpha_to_choose():
+    with pytest.raises(NewsMatchError, match="no alpha to choose from"):
+        choose_alpha([])

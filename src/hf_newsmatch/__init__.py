@@ -17,6 +17,8 @@ _EXPORTS = {
     "choose_alpha": "wise_ft",
     "chronological_split": "data.splits",
     "contrastive_loss": "losses",
+    "distinct_images": "data.pictures",
+    "drop_unusable": "data.pictures",
     "embed_images": "embeddings",
     "embed_texts": "embeddings",
     "interpolate": "wise_ft",
@@ -27,6 +29,7 @@ _EXPORTS = {
     "load_pairs": "data.newsimages",
     "open_picture": "data.pictures",
     "rank": "retrieval",
+    "rank_articles": "retrieval",
     "read_predictions": "retrieval",
     "score": "metrics",
     "split_report": "data.splits",
@@ -40,7 +43,7 @@ __all__ = [*sorted(_EXPORTS), "__version__"]
 if TYPE_CHECKING:
     from .data.collator import ContrastiveCollator
     from .data.newsimages import load_articles, load_gold, load_images, load_pairs
-    from .data.pictures import check_pictures, open_picture
+    from .data.pictures import check_pictures, distinct_images, drop_unusable, open_picture
     from .data.splits import chronological_split, split_report
     from .demo.newsroom import write_newsroom
     from .embeddings import embed_images, embed_texts
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
     from .losses import contrastive_loss
     from .metrics import score
     from .modeling import load_clip
-    from .retrieval import Ranking, rank, read_predictions, write_predictions
+    from .retrieval import Ranking, rank, rank_articles, read_predictions, write_predictions
     from .trainer import ContrastiveTrainer, ContrastiveTrainingArguments
     from .translation import Translator, translate_dataset
     from .wise_ft import choose_alpha, interpolate, sweep_alpha

@@ -2,10 +2,11 @@
 
 import argparse
 import dataclasses
+import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from .errors import NewsMatchError, first_sentence
+from .retrieval import MAX_RANK
 
 DEFAULT_OUTPUT_DIR = "outputs/demo"
 DEFAULT_TRANSLATION_MODEL = "Helsinki-NLP/opus-mt-de-en"
@@ -57,7 +59,7 @@ class DataArguments:
     holdout_test: bool | None = field(
         default=None,
         metadata={
-            "help": "Hold out the newest 20 % of the articles file as the test part; by default when there is no"
+            "help": "Hold out the newest 20 %% of the articles file as the test part; by default when there is no"
             " --test_articles_file. With false, all of it is split into training and validation part."
         },
     )
@@ -91,6 +93,9 @@ class DataArguments:
     max_sentences: int | None = field(
         default=None, metadata={"help": "Sentences of a text to translate, the rest is left out; by default all."}
     )
+
+    def __post_init__(self):
+        _check_least(self, corpus_seed=0)
 
 
 @dataclass
@@ -127,6 +132,9 @@ class InterpolateArguments:
     output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run."})
     batch_size: int = field(default=256, metadata={"help": "Texts or pictures a forward pass of the sweep."})
 
+    def __post_init__(self):
+        _check_least(self, batch_size=1)
+
 
 @dataclass
 class PredictArguments:
@@ -143,6 +151,11 @@ class PredictArguments:
     batch_size: int = field(default=64, metadata={"help": "Texts or pictures a forward pass."})
     num_workers: int = field(default=0, metadata={"help": "Processes that decode pictures; 0 for none extra."})
 
+    def __post_init__(self):
+        _check_least(self, k=1, batch_size=1, num_workers=0)
+        if self.k > MAX_RANK:
+            raise ValueError(f"--k must be at most {MAX_RANK}, what the task accepts of each article, not {self.k}.")
+
 
 @dataclass
 class EvaluateArguments:
@@ -150,10 +163,10 @@ class EvaluateArguments:
 
     output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run."})
     predictions: list[str] | None = field(
-        default=None, metadata={"help": "Prediction files to score instead of the folder's runs; needs --gold_file."}
+        default=None, metadata={"help": "Prediction files to score instead of the folder's runs; needs --gold."}
     )
-    gold_file: str | None = field(default=None, metadata={"help": "With --predictions: the true pictures."})
-    test_articles_file: str | None = field(
+    gold: str | None = field(default=None, metadata={"help": "With --predictions: the true pictures."})
+    articles: str | None = field(
         default=None, metadata={"help": "With --predictions: the list that links article ids and gold by url (2021)."}
     )
     candidates: str | None = field(
@@ -164,6 +177,18 @@ class EvaluateArguments:
     )
     ks: list[int] = field(default_factory=lambda: [1, 5, 10, 50, 100], metadata={"help": "The k of Recall@k."})
     seed: int = field(default=0, metadata={"help": "Of the bootstrap."})
+
+    def __post_init__(self):
+        _check_least(self, seed=0)
+        for k in self.ks:
+            if not 1 <= k <= MAX_RANK:
+                raise ValueError(f"--ks must lie between 1 and {MAX_RANK}, not {k}.")
+
+
+def _check_least(arguments: Any, **least: int) -> None:
+    for name, bound in least.items():
+        if getattr(arguments, name) < bound:
+            raise ValueError(f"--{name} must be at least {bound}, not {getattr(arguments, name)}.")
 
 
 @dataclass
@@ -245,8 +270,8 @@ def parse_arguments(
         `tuple`: one instance of each dataclass.
 
     Raises:
-        [`NewsMatchError`]: on a recipe that cannot be read, a key in it that no dataclass has, or a value that one
-            refuses. Unknown flags end as argparse ends them, with exit code 2.
+        [`NewsMatchError`]: on a recipe that cannot be read, a key in it that no dataclass has, an unknown flag, or a
+            value that a dataclass refuses. Values of another type end as argparse ends them, with exit code 2.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     config_parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -258,8 +283,11 @@ def parse_arguments(
     file = config.config
     if file is None and default_config is not None and not _names_data(flags):
         file = default_config
-    if file is not None:
-        parser.set_defaults(**_read_recipe(file, dataclass_types))
+    if file is not None and not {"-h", "--help"} & set(flags):
+        lists = {action.dest for action in parser._actions if action.nargs == "+"}
+        # the recipe as flags ahead of the others: argparse checks all alike, and the later ones win; `--config` in
+        # between ends the recipe's last list
+        flags = [*_as_flags(_read_recipe(file, dataclass_types), lists), f"--config={file}", *flags]
     try:
         # flags only: argparse would let a `--config` inside pass, but it is read already
         return parser.parse_args_into_dataclasses(flags, look_for_args_file=False)[: len(dataclass_types)]
@@ -268,7 +296,26 @@ def parse_arguments(
 
 
 def _names_data(flags: Sequence[str]) -> bool:
-    return any(flag.split("=")[0] in ("--articles_file", "--demo") for flag in flags)
+    return any(flag.split("=")[0] in ("--articles_file", "--articles-file", "--demo") for flag in flags)
+
+
+def _as_flags(recipe: Mapping[str, Any], lists: Collection[str]) -> list[str]:
+    """The values of a recipe as they would be typed; a null is not."""
+    flags = []
+    for name, value in recipe.items():
+        if isinstance(value, list) and name in lists:
+            flags += [f"--{name}", *map(_as_typed, value)]
+        elif value is not None:
+            flags.append(f"--{name}={_as_typed(value)}")
+    return flags
+
+
+def _as_typed(value: Any) -> str:
+    if isinstance(value, bool):
+        # YAML reads `no` as false; `yes` and `no` are understood by switches too
+        return "yes" if value else "no"
+    # what is nested goes as JSON, which TrainingArguments reads where it takes a dictionary
+    return json.dumps(value, default=str) if isinstance(value, dict | list | None) else str(value)
 
 
 def _read_recipe(file: str | Path, dataclass_types: Sequence[type]) -> dict[str, Any]:
@@ -281,7 +328,7 @@ def _read_recipe(file: str | Path, dataclass_types: Sequence[type]) -> dict[str,
     if not isinstance(values, dict):
         raise NewsMatchError(f"The recipe {file} is to hold lines like `learning_rate: 1e-5`.")
     # one recipe serves every script: each takes its own keys and leaves the others'
-    unknown = sorted(set(values) - _field_names(_all_dataclasses()))
+    unknown = sorted(set(values) - _field_names(_all_dataclasses()), key=str)
     if unknown:
         raise NewsMatchError(f"The recipe {file} has the key '{unknown[0]}', which no script knows.")
     own = _field_names(dataclass_types)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, CLIPModel, CLIPProcessor
+from transformers import CLIPModel, CLIPProcessor
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from .errors import NewsMatchError, first_sentence
 from .files import sha256
-from .modeling import load_clip, resolve_checkpoint
+from .modeling import load_clip, load_config, load_processor, resolve_checkpoint
 
 # Buffers that older versions of transformers saved among the weights: 0, 1, 2 … and no parameters.
 _LEGACY_BUFFER = "position_ids"
@@ -108,9 +108,9 @@ def weights_sha256(name_or_path: str | Path, revision: str | None = None) -> str
 
 def copy_settings(weights: Weights, folder: Path) -> None:
     """Save the configuration, tokenizer and processor that belong to `weights` into `folder`."""
-    checkpoint = resolve_checkpoint(weights.source)
-    AutoConfig.from_pretrained(checkpoint).save_pretrained(folder)
-    CLIPProcessor.from_pretrained(checkpoint, backend="pil").save_pretrained(folder)
+    config = load_config(weights.source)
+    config.save_pretrained(folder)
+    load_processor(weights.source, None, config).save_pretrained(folder)
 
 
 def save_checkpoint(model: CLIPModel, processor: CLIPProcessor, folder: Path) -> None:

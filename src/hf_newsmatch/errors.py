@@ -1,6 +1,7 @@
 """The one kind of error that is the user's to mend, and how a script ends on it."""
 
 import functools
+import signal
 import sys
 from collections.abc import Callable
 
@@ -23,6 +24,8 @@ def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs):
+        # as after Ctrl-C, temporary files are removed on the way out
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             return main(*args, **kwargs)
         except NewsMatchError as error:
@@ -30,7 +33,9 @@ def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
         except OSError as error:
             message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         except KeyboardInterrupt:
-            sys.exit(130)
+            sys.exit(128 + signal.SIGINT)
+        finally:
+            signal.signal(signal.SIGTERM, before)
         print(f"{sys.argv[0]}: error: {message}", file=sys.stderr)
         sys.exit(2)
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import logging
 import platform
+import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,16 +13,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, Image
 
 from .arguments import DataArguments, ModelArguments
 from .checkpoints import weights_sha256
 from .data.newsimages import load_articles, load_gold, load_images, load_pairs
-from .data.pictures import check_pictures, drop_unusable
+from .data.pictures import check_pictures, distinct_images, drop_unusable
 from .data.splits import chronological_split, split_report
 from .errors import NewsMatchError
 from .files import atomic_path, sha256, write_json
-from .modeling import DEMO_MODEL, load_config
+from .modeling import DEMO_MODEL, is_local, load_config
 from .retrieval import Ranking, read_predictions
 from .translation.road import NewsTranslation
 
@@ -31,6 +32,7 @@ RECORD = "newsmatch.json"
 RUNS = ("zero_shot", "fine_tuned", "wise_ft")
 _FILE_ARGUMENTS = ("articles_file", "test_articles_file", "test_images", "gold_file")
 _TEST_ARGUMENTS = ("test_articles_file", "test_images", "test_image_dir", "gold_file")
+_NEEDED = (("base_model", "id"), ("base_model", "sha256"), ("data", "files"), ("data", "test_list"))
 _VERSIONS = ("accelerate", "datasets", "numpy", "pillow", "safetensors", "tokenizers", "torch", "transformers")
 
 
@@ -80,13 +82,9 @@ class Experiment:
 
     @classmethod
     def create(
-        cls,
-        output_dir: str | Path,
-        data_args: DataArguments,
-        model_args: ModelArguments,
-        save: bool = True,
+        cls, output_dir: str | Path, data_args: DataArguments, model_args: ModelArguments
     ) -> tuple["Experiment", NewsData]:
-        """Start a run: read and check the data, identify the base model, and write the record (unless not `save`).
+        """Prepare a run: read and check the data and identify the base model. [`Experiment.start`] writes the record.
 
         Raises:
             [`NewsMatchError`]: on data or a checkpoint that cannot be used.
@@ -108,10 +106,26 @@ class Experiment:
             },
             "data": {"arguments": dataclasses.asdict(data_args), "files": _hashes(data_args), **data.report},
         }
-        experiment = cls(output_dir, record)
-        if save:
-            experiment.save()
-        return experiment, data
+        return cls(output_dir, record), data
+
+    def start(self) -> None:
+        """Write the record of a new run and remove what an earlier one left: it would pass for this one's."""
+        for name in ("fine_tuned", "wise_ft", "runs"):
+            shutil.rmtree(self.output_dir / name, ignore_errors=True)
+        for checkpoint in self.output_dir.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+        for name in ("scores.json", "scores.md"):
+            (self.output_dir / name).unlink(missing_ok=True)
+        self.save()
+
+    def check_continues(self, before: "Experiment") -> None:
+        """Refuse to go on with a training that began with other data or another base, with a [`NewsMatchError`]."""
+        for section, name in (("base_model", "base model"), ("data", "data")):
+            if self.record[section] != before.record[section]:
+                raise NewsMatchError(
+                    f"The training in {self.output_dir} began with another {name} than is named now; start over"
+                    " with --overwrite, or name what it began with."
+                )
 
     @classmethod
     def open(cls, output_dir: str | Path) -> "Experiment":
@@ -127,9 +141,13 @@ class Experiment:
                 " names another."
             )
         try:
-            return cls(output_dir, json.loads(file.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise NewsMatchError(f"{file} is damaged ({error}); train again with --overwrite.") from error
+            record = json.loads(file.read_text(encoding="utf-8"))
+            DataArguments(**record["data"]["arguments"])
+            for section, name in _NEEDED:
+                record[section][name]
+        except (ValueError, TypeError, KeyError) as error:
+            raise NewsMatchError(f"{file} is damaged ({error!r}); train again with --overwrite.") from error
+        return cls(output_dir, record)
 
     def save(self) -> None:
         """Write the record, atomically."""
@@ -144,26 +162,37 @@ class Experiment:
         """Read the data again, as it was when the run began.
 
         Raises:
-            [`NewsMatchError`]: when a file has changed since.
+            [`NewsMatchError`]: when a file has changed or a picture is gone since.
         """
         section = self.record["data"]
         data_args = DataArguments(**section["arguments"])
         if data_args.demo and not Path(data_args.articles_file).is_file():
             _drawn(dataclasses.replace(data_args, articles_file=None), self.output_dir)
+        self._check_files(data_args, _FILE_ARGUMENTS)
+        test_list = section["test_list"]
+        return load_news_data(
+            data_args,
+            section["unusable_pictures"]["pictures"],
+            test_list and test_list["unusable_pictures"]["pictures"],
+        )
+
+    def _check_files(self, data_args: DataArguments, names: Iterable[str]) -> None:
         hashes = _hashes(data_args)
-        for name, before in section["files"].items():
-            if hashes.get(name) != before:
+        for name in names:
+            before = self.record["data"]["files"].get(name)
+            if before and hashes.get(name) != before:
                 raise NewsMatchError(
                     f"{before['path']} has changed since {self.output_dir} was made from it; restore it or train again"
                     " with --overwrite."
                 )
-        return load_news_data(data_args, unusable=section["unusable_pictures"]["pictures"])
 
     def use_test_files(self, data_args: DataArguments) -> None:
         """Take over test files that were named only now, when the test list came after the training.
 
+        What was trained and validated on stays what it was.
+
         Raises:
-            [`NewsMatchError`]: when other data than the run's is named.
+            [`NewsMatchError`]: when other data than the run's is named, or the run's has changed.
         """
         section = self.record["data"]
         given = {
@@ -179,13 +208,12 @@ class Experiment:
                 " --output_dir for other data."
             )
         if changed:
-            # the training part stays what it was, whether its newest fifth was held out or not
-            holdout = section["arguments"]["holdout_test"]
-            arguments = {**section["arguments"], **given, "holdout_test": holdout}
-            data_args = DataArguments(**arguments)
-            report = load_news_data(data_args).report
-            report.pop("holdout_test")
-            section.update(arguments=arguments, files=_hashes(data_args), **report)
+            data_args = DataArguments(**{**section["arguments"], **given})
+            self._check_files(data_args, set(_FILE_ARGUMENTS) - set(_TEST_ARGUMENTS))
+            data = load_news_data(data_args, section["unusable_pictures"]["pictures"])
+            section.update(
+                arguments=dataclasses.asdict(data_args), files=_hashes(data_args), test_list=data.report["test_list"]
+            )
             self.record.get("runs", {}).pop("test", None)
             self.save()
 
@@ -198,22 +226,44 @@ class Experiment:
             )
 
     def checkpoint(self, run: str) -> str:
-        """The Hub id or folder of a run's model: `zero_shot`, `fine_tuned` or `wise_ft`."""
-        return self.record["base_model"]["id"] if run == "zero_shot" else str(self.output_dir / run)
+        """The Hub id or folder of a run's model: `zero_shot`, `fine_tuned` or `wise_ft`.
+
+        Raises:
+            [`NewsMatchError`]: when the base model's weights are no longer those that the run began with.
+        """
+        if run != "zero_shot":
+            return str(self.output_dir / run)
+        base = self.record["base_model"]
+        if self.model_sha256("zero_shot") != base["sha256"]:
+            raise NewsMatchError(
+                f"The weights of {base['id']} have changed since {self.output_dir} began with them; restore them or"
+                " train again with --overwrite."
+            )
+        return base["id"]
 
     def revision(self, run: str) -> str | None:
         """The revision of a run's model, when it comes from the Hub."""
         return self.record["base_model"]["revision"] if run == "zero_shot" else None
 
     def has_model(self, run: str) -> bool:
-        """Whether a run's model is there."""
-        return run == "zero_shot" or (self.output_dir / run / "model.safetensors").is_file()
+        """Whether a run's model is there, and for WiSE-FT made of the two that are there now."""
+        if run == "zero_shot":
+            return True
+        made = self.record.get({"fine_tuned": "train", "wise_ft": "wise_ft"}.get(run), {})
+        if "sha256" not in made or not (self.output_dir / run / "model.safetensors").is_file():
+            return False
+        return run == "fine_tuned" or made["endpoints"] == self.endpoints()
 
     def model_sha256(self, run: str) -> str | None:
         """What identifies the weights of a run's model now; `None` when there is no such model."""
         if run == "zero_shot":
-            return self.record["base_model"]["sha256"]
-        return weights_sha256(self.checkpoint(run)) if self.has_model(run) else None
+            base = self.record["base_model"]
+            return weights_sha256(base["id"]) if is_local(base["id"]) else base["sha256"]
+        return weights_sha256(self.output_dir / run) if (self.output_dir / run).is_dir() else None
+
+    def endpoints(self) -> dict[str, str | None]:
+        """What identifies the two models that WiSE-FT lies between."""
+        return {"zero_shot": self.record["base_model"]["sha256"], "fine_tuned": self.record["train"]["sha256"]}
 
     def run_file(self, split: str, run: str) -> Path:
         """Where a run's prediction file of a part is."""
@@ -244,7 +294,8 @@ class Experiment:
         for run in made:
             if made[run]["model_sha256"] != self.model_sha256(run):
                 raise NewsMatchError(
-                    f"{self.run_file(split, run)} is stale, its model has changed since; run scripts/predict.py again."
+                    f"{self.run_file(split, run)} is stale, its model has changed or gone since; run"
+                    " scripts/predict.py again."
                 )
         return {run: read_predictions(self.run_file(split, run)) for run in RUNS if run in made}
 
@@ -259,14 +310,20 @@ class Experiment:
             return [row["image_id"] for row in csv.DictReader(stream, delimiter="\t")]
 
 
-def load_news_data(data_args: DataArguments, unusable: list[dict[str, str]] | None = None) -> NewsData:
+def load_news_data(
+    data_args: DataArguments,
+    unusable: list[dict[str, str]] | None = None,
+    unusable_test: list[dict[str, str]] | None = None,
+) -> NewsData:
     """Read, check and split the data that the arguments name.
 
     Args:
         data_args ([`DataArguments`]):
             The arguments.
         unusable (`list[dict]`, *optional*):
-            What [`check_pictures`] found before; every picture is decoded to find out when it is not given.
+            What [`check_pictures`] found before among the pairs; every picture is decoded when it is not given.
+        unusable_test (`list[dict]`, *optional*):
+            The same for the candidates of a test list.
 
     Returns:
         [`NewsData`]
@@ -276,20 +333,20 @@ def load_news_data(data_args: DataArguments, unusable: list[dict[str, str]] | No
     """
     if not data_args.articles_file:
         raise NewsMatchError("No data is named: give --articles_file (and --image_dir), --demo feed, or a --config.")
+    if not data_args.test_articles_file:
+        for name in _TEST_ARGUMENTS[1:]:
+            if getattr(data_args, name):
+                raise NewsMatchError(f"--{name} belongs to a test list; name that with --test_articles_file.")
     pairs = load_pairs(data_args.articles_file, data_args.image_dir, **_reading(data_args))
     _check_fields(pairs, data_args)
-    test = _test_part(data_args)
-    translation = NewsTranslation(data_args, *([pairs] if test is None else [pairs, test.articles]))
-    if unusable is None:
-        unusable = check_pictures(pairs)
-        if test is not None:
-            known = {item["image_id"] for item in unusable}
-            unusable += [item for item in check_pictures(test.images) if item["image_id"] not in known]
-        for item in unusable:
-            logger.warning("Picture %s is left out: %s (%s).", item["image_id"], item["reason"], item["image_file"])
-    usable = drop_unusable(pairs, unusable)
+    translation = NewsTranslation(data_args, pairs)
+    usable, unusable = _usable(pairs, unusable)
     if not len(usable):
-        raise NewsMatchError(f"None of the {len(pairs)} articles of {data_args.articles_file} has a usable picture.")
+        raise NewsMatchError(
+            f"None of the {len(pairs)} articles of {data_args.articles_file} has a usable picture; --image_dir"
+            " names the folder that holds them."
+        )
+    test, unusable_test = _test_part(data_args, unusable_test)
 
     usable = translation(usable)
     if test is not None:
@@ -302,45 +359,104 @@ def load_news_data(data_args: DataArguments, unusable: list[dict[str, str]] | No
         oldest, held_out = halves["train"], halves["validation"]
     splits = chronological_split(oldest, data_args.train_fraction, sort_by=data_args.sort_by)
     parts = {"validation": _linked_part(splits["validation"])}
-    if test is not None:
-        parts["test"] = Part(test.articles, drop_unusable(test.images, unusable), test.gold)
-    elif held_out is not None:
+    if held_out is not None and test is None:
         splits["test"] = held_out
-        parts["test"] = _linked_part(held_out)
-
     report = {
         "holdout_test": holdout,
         "split": split_report(splits),
-        "test_list": None if test is None else {"articles": len(test.articles), "pictures": len(parts["test"].images)},
         "translation": translation.report(),
         "pairs_without_usable_picture": len(pairs) - len(usable),
-        "unusable_pictures": {"counts": dict(Counter(item["reason"] for item in unusable)), "pictures": unusable},
+        "unusable_pictures": _count(unusable),
+        "test_list": None,
     }
+    if test is not None:
+        parts["test"] = test
+        report["test_list"] = {**_overlap(test, oldest), "unusable_pictures": _count(unusable_test)}
+    elif held_out is not None:
+        parts["test"] = _linked_part(held_out)
+    _check_size(parts["validation"])
     return NewsData(splits["train"], splits["validation"], parts, report)
 
 
-def distinct_images(pairs: Dataset) -> Dataset:
-    """One row for each distinct picture of linked rows, in their order."""
-    image_ids = pairs["image_id"]
-    first: dict[str, int] = {}
-    for row, image_id in enumerate(image_ids):
-        first.setdefault(image_id, row)
-    return pairs.select_columns(["image_id", "image", "image_file"]).select(list(first.values()))
+def _usable(images: Dataset, unusable: list[dict[str, str]] | None) -> tuple[Dataset, list[dict[str, str]]]:
+    """The rows with a usable picture, and the unusable pictures: those known before, or found now and listed."""
+    known = unusable is not None
+    if not known:
+        unusable = check_pictures(images)
+        for item in unusable:
+            logger.warning("Picture %s is left out: %s (%s).", item["image_id"], item["reason"], item["image_file"])
+    usable = drop_unusable(images, unusable)
+    if known:
+        rows = usable.cast_column("image", Image(decode=False)).select_columns(["image", "image_file", "image_id"])[:]
+        for image, file, image_id in zip(rows["image"], rows["image_file"], rows["image_id"]):
+            if image is None:
+                raise NewsMatchError(f"The picture {file or image_id} is gone since the run began; restore it.")
+    return usable, unusable
+
+
+def _count(unusable: list[dict[str, str]]) -> dict[str, Any]:
+    return {"counts": dict(Counter(item["reason"] for item in unusable)), "pictures": unusable}
+
+
+def _overlap(test: Part, pairs: Dataset) -> dict[str, int]:
+    """How large a test list is and what of it was trained or validated on, which is warned of."""
+    shared = {
+        name: len(set(column[:]) & set(pairs[name][:]) - {None})
+        for name, column in (
+            ("article_id", test.articles["article_id"]),
+            ("url", test.articles["url"]),
+            ("image_id", test.images["image_id"]),
+        )
+    }
+    articles = max(shared["article_id"], shared["url"])
+    if articles:
+        logger.warning(
+            "%d of the %d test articles are among those to train and validate on: their scores are not those of unseen"
+            " news.",
+            articles,
+            len(test.articles),
+        )
+    return {
+        "articles": len(test.articles),
+        "pictures": len(test.images),
+        "shared_articles": articles,
+        "shared_pictures": shared["image_id"],
+    }
+
+
+def _check_size(validation: Part) -> None:
+    if len(validation.images) < 2:
+        raise NewsMatchError(
+            "The validation part has one picture only, which every model ranks first; lower --train_fraction."
+        )
+    if len(validation.images) < 10:
+        logger.warning(
+            "The validation part has only %d pictures: what it says of epochs and alphas is mostly chance.",
+            len(validation.images),
+        )
 
 
 def _linked_part(pairs: Dataset) -> Part:
-    return Part(pairs, distinct_images(pairs), dict(zip(pairs["article_id"], pairs["image_id"])))
+    return Part(pairs, distinct_images(pairs), dict(zip(pairs["article_id"][:], pairs["image_id"][:])))
 
 
-def _test_part(data_args: DataArguments) -> Part | None:
+def _test_part(
+    data_args: DataArguments, unusable: list[dict[str, str]] | None
+) -> tuple[Part | None, list[dict[str, str]]]:
     file = data_args.test_articles_file
     if not file:
-        return None
+        return None, []
     articles = load_articles(file, **_reading(data_args))
-    image_dir = data_args.test_image_dir or data_args.image_dir
-    images = load_images(data_args.test_images or file, image_dir)
-    gold = load_gold(data_args.gold_file, articles) if data_args.gold_file else None
-    return Part(articles, images, gold)
+    images = load_images(data_args.test_images or file, data_args.test_image_dir or data_args.image_dir)
+    images, unusable = _usable(images, unusable)
+    if not len(images):
+        raise NewsMatchError(
+            f"None of the candidate pictures of {data_args.test_images or file} is usable; --test_image_dir names the"
+            " folder that holds them."
+        )
+    # a list that links its own pictures is its own gold
+    gold_file = data_args.gold_file or (None if data_args.test_images else file)
+    return Part(articles, images, load_gold(gold_file, articles) if gold_file else None), unusable
 
 
 def _reading(data_args: DataArguments) -> dict[str, bool]:

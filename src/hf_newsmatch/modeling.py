@@ -27,6 +27,11 @@ def best_device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
+def is_local(name_or_path: str | Path) -> bool:
+    """Whether a checkpoint is a folder on this machine (or the one inside the package) rather than a Hub id."""
+    return Path(resolve_checkpoint(name_or_path)).is_dir()
+
+
 def load_config(name_or_path: str | Path, revision: str | None = None) -> CLIPConfig:
     """Load the configuration of a CLIP checkpoint.
 
@@ -72,15 +77,34 @@ def load_clip(
         model, report = CLIPModel.from_pretrained(
             checkpoint, config=config, revision=revision, dtype=dtype, output_loading_info=True
         )
-        processor = CLIPProcessor.from_pretrained(checkpoint, revision=revision, backend="pil")
+    processor = load_processor(name_or_path, revision, config)
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise NewsMatchError(
             f"The checkpoint '{name_or_path}' lacks {len(missing)} weights of its own configuration, first"
             f" {missing[0]}; download or save it again."
         )
-    processor.tokenizer.model_max_length = model.config.text_config.max_position_embeddings
+    processor.tokenizer.model_max_length = config.text_config.max_position_embeddings
     return model.eval(), processor
+
+
+def load_processor(name_or_path: str | Path, revision: str | None, config: CLIPConfig) -> CLIPProcessor:
+    """Load the processor of a CLIP checkpoint whose configuration is known.
+
+    Raises:
+        [`NewsMatchError`]: when there is none, or its tokenizer is not the model's: without its files, `transformers`
+            makes up one that knows two tokens and takes every word for the end of the text.
+    """
+    with _explained(name_or_path):
+        processor = CLIPProcessor.from_pretrained(resolve_checkpoint(name_or_path), revision=revision, backend="pil")
+    # a table of embeddings may be padded beyond the vocabulary, but not to twice its size
+    size, rows = len(processor.tokenizer), config.text_config.vocab_size
+    if not rows / 2 < size <= rows:
+        raise NewsMatchError(
+            f"The tokenizer of '{name_or_path}' knows {size} tokens and the model {rows}; put the model's own"
+            " tokenizer.json, or vocab.json and merges.txt, beside its weights."
+        )
+    return processor
 
 
 @contextmanager

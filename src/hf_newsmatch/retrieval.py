@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from transformers import CLIPModel, ProcessorMixin
 
 from .data.collator import DEFAULT_TEXT_FIELDS, join_text
 from .embeddings import embed_images, embed_texts
-from .errors import NewsMatchError
+from .errors import NewsMatchError, first_sentence
 from .files import atomic_path
 
 MAX_RANK = 100  # what the task accepts of each article's list
@@ -54,9 +55,9 @@ def rank(
     ordered as the candidates are, so that a ranking is reproducible.
 
     Args:
-        text_embeds (`torch.Tensor` of shape `(articles, d)`, float32):
+        text_embeds (`torch.Tensor` of shape `(articles, d)`, any floating dtype):
             Unit-length embeddings of the articles.
-        image_embeds (`torch.Tensor` of shape `(pictures, d)`, float32):
+        image_embeds (`torch.Tensor` of shape `(pictures, d)`, any floating dtype):
             Unit-length embeddings of the candidates.
         article_ids (`Sequence[str]`):
             One a row of `text_embeds`.
@@ -69,21 +70,30 @@ def rank(
         [`Ranking`] with scores.
 
     Raises:
-        [`NewsMatchError`]: on ids and embeddings of different number, repeated ids, NaN, or `k` below 1.
+        [`NewsMatchError`]: on ids and embeddings of different number, repeated ids, NaN, embeddings of different
+            width, or `k` below 1.
     """
+    # a column of `datasets` reads the table again for each id
+    article_ids, image_ids = list(article_ids), list(image_ids)
+    text_embeds, image_embeds = text_embeds.float(), image_embeds.float()
     _check_ids(article_ids, text_embeds, "article")
     _check_ids(image_ids, image_embeds, "image")
     if k < 1:
         raise NewsMatchError(f"k must be at least 1, not {k}.")
     if not len(image_ids):
         raise NewsMatchError("There are no candidate pictures to rank.")
+    if text_embeds.shape[1] != image_embeds.shape[1]:
+        raise NewsMatchError(
+            f"The embeddings of articles have {text_embeds.shape[1]} dimensions and those of images"
+            f" {image_embeds.shape[1]}; take both from the same checkpoint."
+        )
     k = min(k, len(image_ids))
     indices, scores = [], []
     for rows in text_embeds.split(max(1, _CHUNK // len(image_ids))):
         chunk_indices, chunk_scores = _stable_topk(rows @ image_embeds.T, k)
         indices += chunk_indices.tolist()
         scores += chunk_scores.tolist()
-    return Ranking(list(article_ids), [[image_ids[index] for index in row] for row in indices], scores)
+    return Ranking(article_ids, [[image_ids[index] for index in row] for row in indices], scores)
 
 
 def rank_articles(
@@ -135,22 +145,29 @@ def _stable_topk(similarities: torch.Tensor, k: int) -> tuple[torch.Tensor, torc
     return indices.gather(1, order), values
 
 
-def _check_ids(ids: Sequence[str], embeds: torch.Tensor, kind: str) -> None:
+def _check_ids(ids: list[str], embeds: torch.Tensor, kind: str) -> None:
+    if embeds.ndim != 2:
+        raise NewsMatchError(f"The {kind} embeddings are to be a matrix, not of shape {tuple(embeds.shape)}.")
     if len(ids) != len(embeds):
         raise NewsMatchError(f"There are {len(ids)} {kind} ids but {len(embeds)} {kind} embeddings.")
-    if len(set(ids)) != len(ids):
-        repeated = next(name for name in ids if ids.count(name) > 1)
-        raise NewsMatchError(f"The {kind} id '{repeated}' occurs more than once; each {kind} is to be ranked once.")
+    check_distinct(ids, kind)
     if not torch.isfinite(embeds).all():
         row = int((~torch.isfinite(embeds)).any(dim=1).nonzero()[0])
         raise NewsMatchError(f"The embedding of {kind} '{ids[row]}' is not finite; is the checkpoint sound?")
+
+
+def check_distinct(ids: Sequence[str], kind: str) -> None:
+    """Refuse ids of which one occurs twice, with a [`NewsMatchError`]."""
+    repeated = next((name for name, times in Counter(ids).items() if times > 1), None)
+    if repeated is not None:
+        raise NewsMatchError(f"The {kind} id '{repeated}' occurs more than once; each {kind} is to be ranked once.")
 
 
 def write_predictions(ranking: Ranking, file: str | Path) -> Path:
     """Write a prediction file in the organisers' format: `articleID iid1 … iid100`, tab-separated, one row an article.
 
     Scores, when the ranking has them, go into a Parquet file of the same name beside it (columns `article_id`, `rank`,
-    `image_id`, `score`). Both appear whole or not at all.
+    `image_id`, `score`). Both appear whole or not at all. Without scores, an old one is removed.
 
     Args:
         ranking ([`Ranking`]):
@@ -160,16 +177,28 @@ def write_predictions(ranking: Ranking, file: str | Path) -> Path:
 
     Returns:
         `Path`: the file.
+
+    Raises:
+        [`NewsMatchError`]: on a list of more than 100 pictures, or a repeated article.
     """
     file = Path(file)
+    check_distinct(ranking.article_ids, "article")
+    for article_id, image_ids in zip(ranking.article_ids, ranking.image_ids):
+        if len(image_ids) > MAX_RANK:
+            raise NewsMatchError(
+                f"The list of article '{article_id}' has {len(image_ids)} pictures; the task accepts up to {MAX_RANK}."
+            )
     width = max((len(row) for row in ranking.image_ids), default=0)
     with atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
         writer.writerow(["articleID", *(f"iid{place}" for place in range(1, width + 1))])
         for article_id, image_ids in zip(ranking.article_ids, ranking.image_ids):
             writer.writerow([article_id, *image_ids])
-    if ranking.scores is not None:
-        _write_scores(ranking, file.with_suffix(".parquet"))
+    scores_file = file.with_suffix(".parquet")
+    if ranking.scores is None:
+        scores_file.unlink(missing_ok=True)
+    else:
+        _write_scores(ranking, scores_file)
     return file
 
 
@@ -197,13 +226,14 @@ def read_predictions(file: str | Path) -> Ranking:
     Args:
         file (`str` or `Path`):
             The tab-separated file. When the Parquet file of [`write_predictions`] lies beside it and names the same
-            pictures, its scores come along.
+            articles and pictures, its scores come along.
 
     Returns:
         [`Ranking`].
 
     Raises:
-        [`NewsMatchError`]: on a missing or empty file, an article that occurs twice or has no picture.
+        [`NewsMatchError`]: on a missing or empty file, an article that occurs twice or has no picture, or a damaged
+            Parquet file.
     """
     file = Path(file)
     if not file.is_file():
@@ -238,20 +268,28 @@ def read_predictions(file: str | Path) -> Ranking:
         raise NewsMatchError(f"{file} is no prediction file: {error}.") from error
     if not article_ids:
         raise NewsMatchError(f"{file} ranks no article.")
-    return Ranking(article_ids, image_ids, _read_scores(file.with_suffix(".parquet"), image_ids))
+    return Ranking(article_ids, image_ids, _read_scores(file.with_suffix(".parquet"), article_ids, image_ids))
 
 
 def _is_header(cells: list[str]) -> bool:
     return cells[0].lstrip("#").strip().lower() in ("articleid", "article_id", "article")
 
 
-def _read_scores(file: Path, image_ids: list[list[str]]) -> list[list[float]] | None:
+def _read_scores(file: Path, article_ids: list[str], image_ids: list[list[str]]) -> list[list[float]] | None:
     if not os.path.isfile(file):
         return None
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(file, columns=["image_id", "score"])
-    if table["image_id"].to_pylist() != [name for row in image_ids for name in row]:
+    columns = {"article_id": pa.string(), "image_id": pa.string(), "score": pa.float32()}
+    try:
+        table = pq.read_table(file).select(list(columns)).cast(pa.schema(columns))
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise NewsMatchError(
+            f"{file} holds no scores ({first_sentence(error)}); run scripts/predict.py again or delete it."
+        ) from error
+    rows = [(article_id, name) for article_id, names in zip(article_ids, image_ids) for name in names]
+    if list(zip(table["article_id"].to_pylist(), table["image_id"].to_pylist())) != rows:
         return None  # a Parquet file of another run
     scores, position, flat = [], 0, table["score"].to_pylist()
     for row in image_ids:

@@ -16,6 +16,7 @@ from .errors import NewsMatchError
 from .gradient_cache import backward_in_chunks
 from .losses import MAX_LOGIT_SCALE, contrastive_loss
 from .metrics import score
+from .metrics.scoring import metric_names
 from .retrieval import rank
 
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
@@ -101,6 +102,26 @@ class ContrastiveTrainingArguments(TrainingArguments):
                 f"--contrastive_chunk_size must lie between 1 and --per_device_train_batch_size"
                 f" ({self.per_device_train_batch_size}), not {self.contrastive_chunk_size}."
             )
+        for name, least in (
+            ("per_device_train_batch_size", 1),
+            ("per_device_eval_batch_size", 1),
+            ("gradient_accumulation_steps", 1),
+            ("dataloader_num_workers", 0),
+            ("seed", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} must be at least {least}, not {getattr(self, name)}.")
+        metrics = ["loss", *metric_names()]
+        if self.metric_for_best_model and self.metric_for_best_model.removeprefix("eval_") not in metrics:
+            raise ValueError(
+                f"--metric_for_best_model is one of {', '.join(metrics)}, not {self.metric_for_best_model}."
+            )
+        # what Trainer offers and this loss, or this evaluation, has no use for: better refused than ignored
+        for name in ("remove_unused_columns", "batch_eval_metrics", "label_smoothing_factor", "neftune_noise_alpha"):
+            if getattr(self, name, None):
+                raise ValueError(f"--{name} does not go with contrastive training; leave it out.")
+        if self.coupled_weight_decay and self.optim != TrainingArguments.default_optim:
+            raise ValueError(f"--optim {self.optim} takes effect with --coupled_weight_decay false only; add that.")
         super().__post_init__()
         # pinned pages only speed up the way to an accelerator; without one, every data loader would warn
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()

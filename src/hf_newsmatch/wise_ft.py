@@ -1,6 +1,7 @@
 """WiSE-FT (Wortsman et al. 2021): weights between the zero-shot and the fine-tuned model."""
 
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from datasets import Dataset, Image
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from transformers import CLIPModel
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from .checkpoints import Weights, copy_settings, open_weights
 from .data.collator import DEFAULT_TEXT_FIELDS, join_text
@@ -53,7 +55,7 @@ def interpolate(
         alpha (`float`):
             From 0 (zero-shot) to 1 (fine-tuned).
         output_dir (`str` or `Path`):
-            The folder to write, replaced when it exists; it appears whole or not at all.
+            The folder to write; it appears whole or not at all. An empty folder or another checkpoint is replaced.
         zero_shot_revision (`str`, *optional*):
             Branch, tag or commit of a zero-shot model on the Hub.
 
@@ -61,9 +63,11 @@ def interpolate(
         `Path`: the folder, which `CLIPModel.from_pretrained` and `CLIPProcessor.from_pretrained` load.
 
     Raises:
-        [`NewsMatchError`]: on an alpha outside [0, 1], a checkpoint that is none, or two that do not fit.
+        [`NewsMatchError`]: on an alpha outside [0, 1], a checkpoint that is none, two that do not fit, or an
+            `output_dir` that holds something else.
     """
     check_alpha(alpha)
+    _check_replaceable(Path(output_dir))
     with open_weights(zero_shot, zero_shot_revision) as theta_0, open_weights(fine_tuned) as theta_1:
         names = matching_names(theta_0, theta_1)
         with atomic_path(output_dir) as temporary:
@@ -75,9 +79,18 @@ def interpolate(
 
 
 def check_alpha(alpha: float) -> None:
-    """Refuse an alpha outside [0, 1] (NaN too) with a [`NewsMatchError`]."""
-    if not 0 <= alpha <= 1:
-        raise NewsMatchError(f"alpha must lie between 0 (zero-shot) and 1 (fine-tuned), not {alpha}.")
+    """Refuse an alpha outside [0, 1], NaN, or what is no number, with a [`NewsMatchError`]."""
+    if not (isinstance(alpha, Real) and 0 <= alpha <= 1):
+        raise NewsMatchError(f"alpha must be a number between 0 (zero-shot) and 1 (fine-tuned), not {alpha!r}.")
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse to replace anything but an empty folder or a checkpoint, with a [`NewsMatchError`]."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    weights = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
+    if not ((folder / "config.json").is_file() and any((folder / name).is_file() for name in weights)):
+        raise NewsMatchError(f"{folder} is no checkpoint and is not replaced by one; name another output_dir.")
 
 
 def matching_names(theta_0: Weights, theta_1: Weights) -> list[str]:
@@ -165,11 +178,11 @@ def sweep_alpha(
             for batch in image_batches(processor, pictures["image"], batch_size):
                 for row, embeds in zip(image_rows, swap.embed(alphas, model.get_image_features, batch, bar)):
                     row.append(embeds)
-    curve = []
+    candidates, curve = pictures["image_id"][:], []
     for alpha, text_row, image_row in zip(alphas, text_rows, image_rows):
         text_embeds = torch.stack([text_row[text] for text in texts])
-        ranking = rank(text_embeds, torch.cat(image_row), article_ids, pictures["image_id"])
-        scores = score(ranking, dict(zip(article_ids, image_ids)))
+        ranking = rank(text_embeds, torch.cat(image_row), article_ids, candidates)
+        scores = score(ranking, dict(zip(article_ids, image_ids)), candidates=candidates)
         curve.append({"alpha": float(alpha), **{name: value for name, value in scores.items() if "@" in name}})
     return curve
 
@@ -204,6 +217,11 @@ def choose_alpha(curve: Sequence[dict[str, float]]) -> float:
     """The paper's rule (section 3.3): the alpha with the highest validation Recall@1.
 
     Ties go to the higher MRR@100, then to the smaller alpha, which stays closer to the zero-shot model.
+
+    Raises:
+        [`NewsMatchError`]: when there is no alpha to choose from.
     """
+    if not curve:
+        raise NewsMatchError("There is no alpha to choose from; sweep at least one.")
     best = max(curve, key=lambda point: (point["recall@1"], point["mrr@100"], -point["alpha"]))
     return best["alpha"]

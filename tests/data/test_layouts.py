@@ -23,7 +23,7 @@ def test_the_2025_list_is_known_by_its_urls_when_it_has_no_header():
     assert names[4] == "image_id"
 
 
-@pytest.mark.parametrize("row", [["id", "headline"], ["a", "b", "c", "d", "e", "f"], [], [""] * 6])
+@pytest.mark.parametrize("row", [["id", "headline"], ["id", "image_id"], ["a", "b", "c", "d", "e", "f"], [], [""] * 6])
 def test_other_rows_are_unknown(row):
     assert find_layout(row) is None
 

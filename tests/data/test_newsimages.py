@@ -14,7 +14,7 @@ import pytest
 from datasets import Dataset, Features, Image, Value
 
 from hf_newsmatch.data import newsimages
-from hf_newsmatch.data.newsimages import load_articles, load_gold, load_images, load_pairs
+from hf_newsmatch.data.newsimages import bad_rows, load_articles, load_gold, load_images, load_pairs
 from hf_newsmatch.errors import NewsMatchError
 
 ORGANISERS = "article\taid\turl\timg\tiid\thashvalue\ttitle\ttext\timgFile"
@@ -81,7 +81,7 @@ def test_raw_values_stay_reachable(write):
 
 
 def test_articles_and_images_of_a_linked_list(write):
-    path = write(LINKED.replace("\t30\thB", "\t31\thB"))
+    path = write(LINKED.replace("\t30\thB", "\t31\thB").replace("hB.jpg", "hA.jpg"))
     articles = load_articles(path)
     assert articles.features == Features({name: PAIR_FEATURES[name] for name in articles.column_names})
     assert articles.column_names == ["article_id", "title", "text", "language", "url", "published", "date_number"]
@@ -101,7 +101,7 @@ def test_unlinked_lists_of_2021(write):
         load_pairs(articles)
     with pytest.raises(NewsMatchError, match="without articles: load_images reads it"):
         load_articles(images)
-    with pytest.raises(NewsMatchError, match="names no picture"):
+    with pytest.raises(NewsMatchError, match=r"names no picture: load_articles .*list or folder.*--test_images"):
         load_images(articles)
 
 
@@ -194,6 +194,50 @@ def test_our_own_columns(write, suffix):
     assert read(load_images(path), "image_id") == [("i1",)]
 
 
+def test_texts_alone_are_enough(write):
+    path = write("article_id,text,image_id\n1,Ein Text,i1\n", "list.csv")
+    assert read(load_pairs(path), "article_id", "title", "text", "image_id") == [("1", "", "Ein Text", "i1")]
+    assert read(load_articles(path), "text") == [("Ein Text",)]
+
+
+@pytest.mark.parametrize(
+    ("files", "ids"),
+    [
+        (["2020/1.jpg", "2021\\1.jpg", "5.jpg", "./5.jpg"], ["2020/1", "2021/1", "5", "5"]),
+        (["1.jpg", "1.png", "sub/2.jpg"], ["1.jpg", "1.png", "2"]),
+        (["1.jpg", "sub/1.jpg", "sub/1.png"], ["1", "sub/1.jpg", "sub/1.png"]),
+        (["Lo\u0308we.jpg", "L\u00f6we.jpg"], ["L\u00f6we", "L\u00f6we"]),
+    ],
+)
+def test_ids_of_files_are_as_long_as_they_must_be(write, tmp_path, files, ids):
+    for i, file in enumerate(files):
+        save_picture(tmp_path / "images" / file.replace("\\", "/"), (40 * ids.index(ids[i]), 0, 0))
+    path = write("article_id,title,image_file\n" + "".join(f"{i},T,{file}\n" for i, file in enumerate(files)))
+    pairs = load_pairs(path)
+    assert pairs["image_id"][:] == ids
+    assert pairs["image_file"][:] == files
+    assert [picture.getpixel((0, 0))[0] // 40 for picture in pairs["image"]] == pytest.approx(
+        [ids.index(image_id) for image_id in ids], abs=0.2
+    )
+    assert load_images(path)["image_id"][:] == list(dict.fromkeys(ids))
+
+
+def test_an_image_id_stands_for_one_file(write, caplog):
+    rows = "1,A,x,a.jpg\n2,B,x,./a.jpg\n3,C,x,\n4,D,x,b.jpg\n"
+    path = write("article_id,title,image_id,image_file\n" + rows)
+    for load in (load_pairs, load_images, load_gold):
+        with pytest.raises(NewsMatchError, match=r"line 5: the image id 'x' stands for a.jpg and b.jpg; mend it"):
+            load(path)
+    assert len(load_articles(path)) == 4
+    assert load_pairs(path, skip_bad_rows=True)["article_id"][:] == ["1", "2", "3"]
+
+
+def test_pictures_inside_may_have_any_name(tmp_path):
+    inside = with_pictures_inside()
+    inside.add_column("image_id", ["x"] * 3).to_parquet(tmp_path / "list.parquet")
+    assert load_pairs(tmp_path / "list.parquet")["image_id"][:] == ["x"] * 3
+
+
 def picture_bytes(color):
     content = io.BytesIO()
     PIL.Image.new("RGB", (4, 3), color).save(content, "PNG")
@@ -267,6 +311,32 @@ def test_image_dir_that_does_not_fit(write, tmp_path, caplog):
     assert "none of the pictures" in caplog.text
 
 
+def test_a_missing_folder_is_told_once(write, tmp_path, caplog):
+    path = write(LINKED)
+    assert load_pairs(path)["image"][:] == [None] * 3
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert f"every image is null, since there is no folder {tmp_path / 'images'}" in caplog.text
+    assert "image_dir (--image_dir)" in caplog.text
+    caplog.clear()
+    save_picture(tmp_path / "images" / "hA.jpg")
+    load_pairs(path)
+    load_pairs(path, tmp_path / "images")
+    (tmp_path / "inside").mkdir()
+    with_pictures_inside().to_parquet(tmp_path / "inside" / "list.parquet")
+    load_pairs(tmp_path / "inside" / "list.parquet")
+    assert not caplog.records
+
+
+def test_candidates_of_one_column(write):
+    path = write("image_id\nA\nB\nA\n", "candidates.tsv")
+    assert read(load_images(path), "image_id", "image", "image_file") == [("A", None, None), ("B", None, None)]
+    with pytest.raises(NewsMatchError, match="without articles: load_images reads it"):
+        load_gold(path)
+    # beside columns that nobody knows an image id says nothing
+    with pytest.raises(NewsMatchError, match="unknown layout"):
+        load_images(write("id,headline,image_id\n1,A,B\n"))
+
+
 def test_names_that_leave_the_folder(write, tmp_path):
     save_picture(tmp_path / "secret.jpg")
     save_picture(tmp_path / "images" / "hB.jpg")
@@ -295,7 +365,8 @@ def test_bad_rows(write, caplog, case):
     for _ in range(2):  # from the file, and from the cache
         caplog.clear()
         assert load_pairs(path, skip_bad_rows=True)["article_id"][:] == ["1", "2"]
-        assert [record.levelno for record in caplog.records] == [logging.WARNING]
+        left_out = [record.levelno for record in caplog.records if "left out" in record.message]
+        assert left_out == [logging.WARNING]
         assert f"left out 1 bad rows ({message})" in caplog.text
 
 
@@ -307,6 +378,14 @@ def test_many_bad_rows_are_counted(write, caplog):
     assert "left out 12 bad rows" in caplog.text
     assert "line 12:" in caplog.text
     assert "line 13:" not in caplog.text
+
+
+def test_bad_rows_can_be_had(write, caplog):
+    path = write(f"{ORGANISERS}\n{GOOD.format(1)}" + "x\n" * 12 + GOOD.format(2))
+    for _ in range(2):  # from the file, and from the cache
+        assert bad_rows(path) == [f"line {line}: 1 cells where 9 are expected" for line in range(3, 15)]
+    assert not caplog.records
+    assert bad_rows(write(LINKED), "articles") == []
 
 
 def test_bad_dates_name_row_and_value(write):
@@ -351,6 +430,22 @@ def test_gold_of_two_columns(write, header):
     assert load_gold(path) == {"7": "AB", "8": "AB"}
     with pytest.raises(NewsMatchError, match="neither titles nor texts: load_gold reads"):
         load_pairs(path)
+
+
+def test_gold_of_two_columns_without_a_header(write):
+    url = "https://example.org/8"
+    assert load_gold(write(f"{url}\tAB\n")) == {url: "AB"}
+    path = write(f"7\tAB\n{url}\tAB\n9\tN/A\n")
+    assert load_gold(path) == {"7": "AB", url: "AB"}
+    for load in (load_pairs, load_articles, load_images):
+        with pytest.raises(NewsMatchError, match="unknown layout"):
+            load(path)
+
+
+@pytest.mark.parametrize("line", ["doc\tpicture", "images2023\tx", "7,AB", "7\t", "7\tAB\tAC"])
+def test_other_first_lines_are_no_gold(write, line):
+    with pytest.raises(NewsMatchError, match="unknown layout"):
+        load_gold(write(f"{line}\n8\tAB\n"))
 
 
 def test_gold_of_a_linked_list(write):

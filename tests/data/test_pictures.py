@@ -1,6 +1,7 @@
 import io
 import pickle
 import struct
+import unicodedata
 import warnings
 import zlib
 from contextlib import suppress
@@ -247,10 +248,54 @@ def test_another_articles_picture_is_never_taken(folder):
     assert folder("8.jpg").find_all(["9", "8"], [None, None], ["8", "7"]) == [None, "8.jpg"]
 
 
+def test_rows_of_one_id_share_the_picture_of_the_file_they_name(folder):
+    pictures = folder("a.jpg", "b.jpg", "x.jpg")
+    assert pictures.find_all(["x"] * 3, [None, "./a.jpg", "a.jpg"], ["1", "2", "3"]) == ["a.jpg"] * 3
+    assert pictures.find_all(["x"] * 2, ["a.jpg", "b.jpg"], ["1", "2"]) == ["a.jpg", "b.jpg"]
+    assert pictures.find_all(["y"] * 2, ["a.jpg", "c.jpg"], ["1", "2"]) == ["a.jpg", None]
+
+
+def test_case_matters_where_it_tells_pictures_apart(folder):
+    pictures = folder("aB.png", "Ab.png", "Cd.png", "sub/Cd.png", "EF.png", "sub/ef.png")
+    ids = ["aB", "Ab", "AB", "cd", "ef", "EF", "Ef"]
+    found = ["aB.png", "Ab.png", None, "Cd.png", "sub/ef.png", "EF.png", None]
+    assert pictures.find_all(ids, [None] * 7, [""] * 7) == found
+    assert pictures.find_all([str(i) for i in range(7)], [f"{name}.png" for name in ids], [""] * 7) == found
+
+
+def test_ids_may_be_whole_names_or_paths(folder):
+    pictures = folder("12.jpg", "2020/1.jpg", "2021/1.jpg", "notes.txt")
+    ids = ["12.jpg", "2021/1", "2020/1", "2021/1.jpg", "notes.txt"]
+    assert pictures.find_all(ids, [None] * 5, [""] * 5) == ["12.jpg", "2021/1.jpg", "2020/1.jpg", "2021/1.jpg", None]
+
+
+@pytest.mark.parametrize(("stored", "asked"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_unicode_is_compared_composed(folder, stored, asked):
+    name = unicodedata.normalize(stored, "L\u00f6we.jpg")
+    asked = unicodedata.normalize(asked, "L\u00f6we.jpg")
+    assert folder(name).find_all([asked[:-4], "x"], [None, asked], ["", ""]) == [name, name]
+
+
+def test_linked_folders_are_followed_once(folder, tmp_path):
+    folder("real/a.jpg")
+    (tmp_path / "elsewhere" / "sub").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "sub" / "b.jpg").write_bytes(b"x")
+    for link, target in {
+        "again": tmp_path / "pictures" / "real",
+        "linked": tmp_path / "elsewhere",
+        "loop": tmp_path / "pictures",
+        "real/loop": tmp_path / "pictures",
+        "second": tmp_path / "elsewhere",
+    }.items():
+        (tmp_path / "pictures" / link).symlink_to(target, target_is_directory=True)
+    assert list(folder()) == ["real/a.jpg", "linked/sub/b.jpg"]
+
+
 def test_names_that_leave_the_folder_find_nothing(folder, tmp_path):
     pictures = folder("i1.jpg")
     (tmp_path / "secret.jpg").write_bytes(b"x")
     assert pictures.find_all(["i1", "i1"], ["../secret.jpg", None], ["1", "2"]) == [None, "i1.jpg"]
+    assert pictures.find_all(["i1"], ["sub/../i1.jpg"], ["1"]) == [None]
 
 
 def test_a_folder_that_does_not_exist(tmp_path):

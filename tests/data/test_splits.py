@@ -41,6 +41,13 @@ def test_dates_decide_and_ties_keep_the_order_of_the_file():
     assert ids(splits["validation"]) == ["5", "3"]
 
 
+def test_ties_keep_the_order_of_the_file_in_long_lists():
+    # numpy's other sorts keep it only up to 16 values
+    splits = chronological_split(make(days=[1 + i % 2 for i in range(200)]), train_fraction=0.5)
+    assert ids(splits["train"]) == [str(i) for i in range(200, 0, -2)]
+    assert ids(splits["validation"]) == [str(i) for i in range(199, 0, -2)]
+
+
 def test_numbers_decide_without_dates():
     splits = chronological_split(make(numbers=[50, 2**62 + 1, 2**62, 10]), train_fraction=0.5)
     assert ids(splits["train"]) + ids(splits["validation"]) == ["1", "4", "2", "3"]

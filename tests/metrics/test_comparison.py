@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from hf_newsmatch import Ranking, score
-from hf_newsmatch.metrics import compare_runs
+from hf_newsmatch.metrics import bootstrap_intervals, chance_level, compare_runs, gold_ranks
+from hf_newsmatch.metrics.scoring import article_scores
 from hf_newsmatch.metrics.tables import markdown_table, terminal_table
 
 IMAGES = [f"p{number}" for number in range(40)]
@@ -42,6 +43,54 @@ def test_differences_are_to_the_first_run(comparison):
         assert interval["mean"] == pytest.approx(
             runs["fine_tuned"][metric]["mean"] - runs["zero_shot"][metric]["mean"]
         )
+
+
+def test_intervals_are_clustered_by_picture_and_seeded():
+    """The only use of the bootstrap: as if called by hand with the picture of each article."""
+    run = random_run(3)
+    arrays = article_scores(gold_ranks(run, GOLD))
+    for seed in (0, 1):
+        expected = bootstrap_intervals(arrays, list(GOLD.values()), seed=seed)
+        ours = compare_runs({"run": run}, GOLD, candidates=IMAGES, seed=seed)["runs"]["run"]
+        assert {metric: tuple(ours[metric].values()) for metric in arrays} == {
+            metric: tuple(interval) for metric, interval in expected.items()
+        }
+    assert bootstrap_intervals(arrays, list(GOLD), seed=1) != expected
+
+
+def test_chance_is_that_of_the_candidates():
+    comparison = compare_runs({"run": random_run(0)}, GOLD, candidates=[*IMAGES, IMAGES[0]])
+    assert comparison["num_candidates"] == len(IMAGES)
+    assert comparison["chance"] == chance_level(len(IMAGES))
+
+
+def test_of_three_runs_each_is_compared_with_the_first():
+    comparison = compare_runs({str(seed): random_run(seed) for seed in range(3)}, GOLD)
+    means = {name: row["mrr@100"]["mean"] for name, row in comparison["runs"].items()}
+    differences = {name: row["mrr@100"]["mean"] for name, row in comparison["differences"].items()}
+    assert differences == pytest.approx({"1": means["1"] - means["0"], "2": means["2"] - means["0"]})
+
+
+def test_short_lists_are_marked(caplog):
+    whole, run = random_run(0), random_run(1)
+    short = Ranking(run.article_ids, [row[:10] for row in run.image_ids])
+    comparison = compare_runs({"whole": whole, "short": short}, GOLD, candidates=IMAGES)
+    assert (comparison["longest_list"], comparison["truncated_ks"]) == (10, [50, 100])
+    markdown = markdown_table(comparison, "test")
+    assert r"| run | MRR@100† | Recall@1 | Recall@5 | Recall@10 | Recall@50\*† | Recall@100\*† |" in markdown
+    assert "† lists end at rank 10, what is below is not counted" in markdown
+    console = Console(file=io.StringIO(), width=120)
+    console.print(terminal_table(comparison, "test"))
+    assert "@100†" in console.file.getvalue()
+    assert "†" not in markdown_table(compare_runs({"whole": whole}, GOLD, candidates=IMAGES), "test")
+
+
+def test_gold_that_is_no_candidate_is_warned_of_once(caplog):
+    gold = {**GOLD, "a0": "elsewhere"}
+    comparison = compare_runs({"0": random_run(0), "1": random_run(1)}, gold, candidates=IMAGES)
+    assert comparison["num_gold_not_candidates"] == 1
+    assert len(caplog.messages) == 1
+    assert "1 of the 60 articles" in caplog.text
 
 
 def test_is_json(comparison):

@@ -100,6 +100,40 @@ def test_refuses(lists, gold, kwargs, message):
         score(Ranking(["a"], lists), gold, **kwargs)
 
 
+def test_gold_that_is_no_candidate(caplog):
+    ranking = Ranking(["a", "b"], [["p", "q"], ["q", "p"]])
+    with caplog.at_level(logging.WARNING):
+        scores = score(ranking, {"a": "p", "b": "z"}, ks=(1,), candidates=["p", "q"])
+    assert (scores["num_gold_not_candidates"], scores["recall@1"]) == (1, 0.5)
+    assert caplog.messages == [
+        "The pictures of 1 of the 2 articles of the gold are not among the candidates: these articles score 0."
+    ]
+    assert score(ranking, {"a": "p"}, candidates=["p", "q"])["num_gold_not_candidates"] == 0
+    for function in (score, gold_ranks):
+        with pytest.raises(NewsMatchError, match=r"gold \(first 'y'\) is among the 2 candidates \(first 'p'\)"):
+            function(ranking, {"a": "y", "b": "z"}, candidates=["p", "q"])
+
+
+def test_an_article_is_ranked_once():
+    with pytest.raises(NewsMatchError, match="article id 'a' occurs more than once"):
+        score(Ranking(["a", "a"], [["p"], ["q"]]), {"a": "q"})
+
+
+@pytest.mark.parametrize(
+    ("pool", "truncated"), [(80, [50, 100]), (30, [50, 100]), (10, []), (None, [50, 100])], ids=str
+)
+def test_lists_that_end_before_k(pool, truncated, caplog):
+    """Recall@50 of ten pictures is Recall@10 when there were more to rank."""
+    images = [f"p{number}" for number in range(10)]
+    candidates = None if pool is None else [f"p{number}" for number in range(pool)]
+    with caplog.at_level(logging.WARNING):
+        scores = score(Ranking(["a", "b"], [images, images[:5]]), {"a": "p0", "b": "p1"}, candidates=candidates)
+    assert scores["truncated_ks"] == truncated
+    assert (scores["longest_list"], scores["num_candidates"]) == (10, pool)
+    expected = f"No list is longer than 10 of the {pool} candidates: Recall@50 and Recall@100 count nothing below."
+    assert caplog.messages == ([expected] if truncated and pool else [])
+
+
 @pytest.mark.parametrize("count", [3, 100, 250])
 def test_chance_level_is_what_random_orders_score(count):
     images = [f"p{number}" for number in range(count)]

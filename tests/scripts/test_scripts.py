@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_the_whole_road(run, train, tmp_path):
         "evaluate",
         "--predictions",
         *files,
-        "--gold_file",
+        "--gold",
         news / "test_gold.tsv",
         "--scores_file",
         tmp_path / "s.json",
@@ -169,6 +170,63 @@ def test_predictions_without_gold_are_not_scored(run, checkpoints, tmp_path):
     assert run("evaluate", "--output_dir", tmp_path / "out")[0] == 0
 
 
+def test_training_over_leaves_nothing_of_the_first(run, train, checkpoints, tmp_path):
+    news = write_news_folder(tmp_path / "news")
+    flags = ["--articles_file", news / "articles.tsv", "--output_dir", tmp_path / "out"]
+    assert train(*flags)[0] == 0
+    assert run("interpolate", "--output_dir", tmp_path / "out", "--alpha", 0.4)[0] == 0
+    # what is refused leaves everything as it was
+    assert train(*flags, "--overwrite", "--metric_for_best_model", "bleu")[0] == 2
+    assert (tmp_path / "out" / "wise_ft").exists()
+    base = ["--model_name_or_path", checkpoints / "fine_tuned"]
+    assert train(*flags, *base, "--overwrite")[0] == 0
+    assert not (tmp_path / "out" / "wise_ft").exists()
+    assert run("predict", "--output_dir", tmp_path / "out")[0] == 0
+    assert record_runs(tmp_path / "out", "test") == ["zero_shot", "fine_tuned"]
+
+
+def test_an_unfinished_training_is_not_thrown_away(train, tmp_path):
+    news = write_news_folder(tmp_path / "news")
+    flags = ["--articles_file", news / "articles.tsv", "--output_dir", tmp_path / "out"]
+    assert train(*flags)[0] == 0
+    finished = (tmp_path / "out" / "fine_tuned" / "model.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "out" / "fine_tuned")
+    (checkpoint,) = (tmp_path / "out").glob("checkpoint-*")
+    code, _, err = train(*flags)
+    assert code == 2
+    assert f"--resume_from_checkpoint {checkpoint}" in one_sentence(err)
+    other = ["--articles_file", write_news_folder(tmp_path / "other", first=100) / "articles.tsv"]
+    code, _, err = train(*flags, *other, "--resume_from_checkpoint", checkpoint)
+    assert code == 2
+    assert "began with another data" in one_sentence(err)
+    assert train(*flags, "--resume_from_checkpoint", checkpoint)[0] == 0
+    assert (tmp_path / "out" / "fine_tuned" / "model.safetensors").read_bytes() == finished
+
+
+def test_the_texts_that_clip_reads_are_the_same_in_every_step(run, train, tmp_path):
+    """With --text_fields title, what the bodies say changes nothing; they are all different here."""
+    news = write_news_folder(tmp_path / "news")
+    results = []
+    for name in ("first", "second"):
+        flags = ["--articles_file", news / "articles.tsv", "--output_dir", tmp_path / name, "--text_fields", "title"]
+        assert train(*flags)[0] == 0
+        assert run("interpolate", "--output_dir", tmp_path / name)[0] == 0
+        assert run("predict", "--output_dir", tmp_path / name)[0] == 0
+        record = json.loads((tmp_path / name / "newsmatch.json").read_text())
+        tables = [(tmp_path / name / "runs" / "test" / f"{run}.tsv").read_text() for run in record["runs"]["test"]]
+        results.append((record["train"]["sha256"], record["wise_ft"]["curve"], tables))
+        rows = (news / "articles.tsv").read_text()
+        (news / "articles.tsv").write_text(rows.replace("About p", "Quite another body about "))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("name", ["train", "interpolate", "predict", "evaluate", "study"])
+def test_help(run, name):
+    code, stdout, _ = run(name, "--help")
+    assert code == 0
+    assert "--output_dir" in stdout
+
+
 def one_sentence(err: str) -> str:
     lines = [line for line in err.splitlines() if "error:" in line]
     assert len(lines) == 1, err
@@ -189,6 +247,13 @@ def one_sentence(err: str) -> str:
         (["--articles_file", "{tmp}/news/articles.tsv", "--output_dir", "{tmp}/empty.tsv"], "empty.tsv"),
         (["--articles_file", "{tmp}/news/articles.tsv", "--logits_factor", "-1"], "--logits_factor must be positive"),
         (["--config", "{tmp}/absent.yaml"], "absent.yaml"),
+        (["--articles_file", "{tmp}/news/articles.tsv", "--report_to", "tensorboard"], "TensorBoard"),
+        (["--articles_file", "{tmp}/news/articles.tsv", "--resume_from_checkpoint", "absent"], "absent"),
+        (["--articles_file", "{tmp}/news/articles.tsv", "--metric_for_best_model", "bleu"], "bleu"),
+        (["--articles_file", "{tmp}/news/articles.tsv", "--optim", "adafactor"], "--coupled_weight_decay false"),
+        (["--articles_file", "{tmp}/news/articles.tsv", "--label_smoothing_factor", "0.1"], "label_smoothing"),
+        (["--articles_file", "{tmp}/news/articles.tsv", "--per_device_train_batch_size", "0"], "at least 1"),
+        (["--articles_file", "{tmp}/news/articles.tsv", "--eval_strategy", "no"], "strategy"),
     ],
 )
 def test_train_refuses(train, tmp_path, flags, message):
@@ -225,12 +290,15 @@ def test_later_steps_need_a_run(run, tmp_path, name):
 def test_evaluate_refuses(run, tmp_path):
     (tmp_path / "run.tsv").write_text("articleID\tiid1\na1\tp1\n")
     (tmp_path / "gold.tsv").write_text("articleID\tiid\nb1\tp1\n")
-    code, _, err = run("evaluate", "--predictions", tmp_path / "run.tsv", "--gold_file", tmp_path / "gold.tsv")
+    code, _, err = run("evaluate", "--predictions", tmp_path / "run.tsv", "--gold", tmp_path / "gold.tsv")
     assert code == 2
     assert "None of the 1 ranked articles" in one_sentence(err)
+    code, _, err = run("evaluate", "--gold", tmp_path / "gold.tsv")
+    assert code == 2
+    assert "--gold goes with --predictions" in one_sentence(err)
     code, _, err = run("evaluate", "--predictions", tmp_path / "run.tsv")
     assert code == 2
-    assert "--gold_file" in one_sentence(err)
+    assert "--gold" in one_sentence(err)
 
 
 def test_predict_refuses(run, checkpoints, tmp_path):

@@ -1,5 +1,6 @@
 """The layouts of news lists that exist, as a table of data: a new edition of NewsImages is one new entry."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ class Layout:
         english (`dict[str, str]`): Columns with a ready English translation of `title` and `text`.
         original (`dict[str, str]`): Columns with what `title`, `text` and `language` were before a translation.
         without_header (`bool`): Whether the list also exists without its header line.
+        alone (`bool`): Whether a list of this layout has no other columns.
     """
 
     name: str
@@ -26,10 +28,12 @@ class Layout:
     english: dict[str, str] = field(default_factory=dict)
     original: dict[str, str] = field(default_factory=dict)
     without_header: bool = False
+    alone: bool = False
 
     def fits(self, names: Sequence[str]) -> bool:
         """Whether a list with these column names (normalised) has this layout."""
-        return {normalise(name) for name in self.required or self.header} <= set(names)
+        required = {normalise(name) for name in self.required or self.header}
+        return required == set(names) if self.alone else required <= set(names)
 
     def fits_row(self, cells: Sequence[str]) -> bool:
         """Whether a first line that is no header can be a row of this layout: urls where urls belong."""
@@ -38,6 +42,23 @@ class Layout:
         urls = [cell.lower() for name, cell in zip(self.header, cells) if "url" in name]
         return any(urls) and all(url.startswith(("http://", "https://")) or url in ("", "n/a") for url in urls)
 
+
+_OUR_COLUMNS = {
+    "article_id": ("article_id",),
+    "title": ("title",),
+    "text": ("text",),
+    "language": ("language",),
+    "url": ("url",),
+    "date": ("published", "date_number"),
+    "image_id": ("image_id",),
+    "image_file": ("image_file", "image"),
+}
+
+GOLD = Layout(
+    name="gold",
+    header=("article_id", "image_id"),
+    columns={"article_id": ("article_id",), "image_id": ("image_id",)},
+)
 
 # The first entry that fits is taken, so the more particular ones come first.
 LAYOUTS = (
@@ -112,25 +133,18 @@ LAYOUTS = (
         name="our own columns",
         header=("article_id", "title", "text", "language", "url", "published", "image_id", "image_file"),
         required=("article_id", "title"),
-        columns={
-            "article_id": ("article_id",),
-            "title": ("title",),
-            "text": ("text",),
-            "language": ("language",),
-            "url": ("url",),
-            "date": ("published", "date_number"),
-            "image_id": ("image_id",),
-            "image_file": ("image_file", "image"),
-        },
+        columns=_OUR_COLUMNS,
         # what scripts/translate.py adds: the first two in its TSV files, the others in its Parquet files
         english={"title": "titleen", "text": "texten"},
         original={"title": "title_source", "text": "text_source", "language": "language_source"},
     ),
     Layout(
-        name="gold",
-        header=("article_id", "image_id"),
-        columns={"article_id": ("article_id",), "image_id": ("image_id",)},
+        name="our own columns, without titles",
+        header=("article_id", "text", "language", "url", "published", "image_id", "image_file"),
+        required=("article_id", "text"),
+        columns=_OUR_COLUMNS,
     ),
+    GOLD,
     Layout(
         name="gold, as the organisers name it",
         header=("articleID", "iid"),
@@ -145,6 +159,12 @@ LAYOUTS = (
         name="our own columns, pictures inside",
         header=("image_id", "image"),
         columns={"image_id": ("image_id",), "image_file": ("image_file", "image")},
+    ),
+    Layout(
+        name="candidates",
+        header=("image_id",),
+        columns={"image_id": ("image_id",)},
+        alone=True,
     ),
 )
 
@@ -168,6 +188,11 @@ def find_layout(cells: Sequence[str]) -> tuple[Layout, list[str], bool] | None:
         if layout.fits_row(cells):
             return layout, [normalise(name) for name in layout.header], False
     return None
+
+
+def is_gold_row(cells: Sequence[str]) -> bool:
+    """Whether a first line that is no header can be a row of [`GOLD`]: a number or url, which no column is called."""
+    return len(cells) == 2 and bool(re.match(r"\s*(\d|https?://)", cells[0])) and bool(cells[1].strip())
 
 
 def unknown_layout(source: str, cells: Sequence[str]) -> str:

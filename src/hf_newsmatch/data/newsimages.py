@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from collections import defaultdict
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import datasets
 import ftfy
@@ -22,14 +22,14 @@ from datasets import Dataset, Features, Image, Value, concatenate_datasets
 from ..errors import NewsMatchError
 from ..version import __version__
 from .cleaning import clean_batch
-from .pictures import SUFFIXES, PictureFolder
+from .pictures import SUFFIXES, PictureFolder, canonical
 from .records import ARTICLE_COLUMNS, IMAGE_COLUMNS, PAIR_COLUMNS, Kind, build_records
 from .tables import RawTable, read_dataset, read_table
 
 logger = logging.getLogger(__name__)
 
 # Part of the cache key: raise it whenever parsing or cleaning gives another result.
-READER_VERSION = 2
+READER_VERSION = 3
 # Below this many rows starting processes takes longer than they save.
 ROWS_WORTH_A_PROCESS = 5_000
 
@@ -54,7 +54,7 @@ def load_pairs(
             id of a data set on the Hub with these.
         image_dir (`str` or `os.PathLike`, *optional*):
             The folder of the pictures, searched with its sub-folders. By default the folder `images` beside the file;
-            without one every `image` is null.
+            without one every `image` is null, and a warning says so.
         clean (`bool`, *optional*, defaults to `True`):
             Whether to remove HTML, mojibake and surplus white space from titles and texts. `False` gives the same
             rows with the strings of the file.
@@ -75,6 +75,11 @@ def load_pairs(
     """
     records, pictures = _load_records(articles_file, "pairs", translated, skip_bad_rows)
     records = _clean(records, clean, num_proc)
+    if pictures is None and image_dir is None and not _images_beside(articles_file).is_dir():
+        logger.warning(
+            f"{articles_file}: every image is null, since there is no folder {_images_beside(articles_file)}; "
+            "give the one that holds the pictures as image_dir (--image_dir)"
+        )
     return _with_pictures(records, pictures, articles_file, image_dir).select_columns(list(PAIR_COLUMNS))
 
 
@@ -135,7 +140,8 @@ def load_gold(
     """Load which picture belongs to which article.
 
     Args:
-        file (`str` or `os.PathLike`): A linked list of any layout, or two columns of article and image ids.
+        file (`str` or `os.PathLike`): A linked list of any layout, or two columns of article and image ids, which
+            need no header when a tab separates them.
         articles ([`~datasets.Dataset`], *optional*): The articles that are to be scored. When none of their ids is in
             the gold list, the two are matched by url: the 2021 edition numbers its test articles anew.
         skip_bad_rows (`bool`, *optional*, defaults to `False`): As for [`load_pairs`].
@@ -176,10 +182,41 @@ def load_gold(
     return matched | unmatched
 
 
+def bad_rows(source: str | os.PathLike, kind: Kind = "pairs", *, translated: bool = True) -> list[str]:
+    """What is wrong with each row that a loader leaves out with `skip_bad_rows=True`; their number is its length.
+
+    Args:
+        source (`str` or `os.PathLike`): The list.
+        kind (`str`, *optional*, defaults to `"pairs"`): The loader: `"pairs"`, `"articles"`, `"images"`, or `"links"`
+            for [`load_gold`].
+        translated (`bool`, *optional*, defaults to `True`): As the loader got it; spares reading the list again.
+
+    Returns:
+        `list[str]`: A phrase for each bad row, in the list's order, such as `"line 7: no article id"`.
+
+    Raises:
+        NewsMatchError: The list cannot be read or has no usable row.
+    """
+    cached, _ = _parse(source, kind, translated, skip_bad_rows=True)
+    return _bad_rows_of(cached)
+
+
 def _load_records(
     source: str | os.PathLike, kind: Kind, translated: bool, skip_bad_rows: bool
 ) -> tuple[Dataset, Dataset | None]:
-    """Parse a list, or find it parsed, and open it from disk: `datasets` caches maps only of data that are on disk."""
+    """Parse a list and open it from disk: `datasets` caches maps only of data that are on disk."""
+    cached, raw = _parse(source, kind, translated, skip_bad_rows)
+    if bad := _bad_rows_of(cached):  # also when the list comes from the cache: rows are never left out silently
+        logger.warning(
+            f"{source}: left out {len(bad)} bad rows ({'; '.join(bad[:10])}{'; …' if len(bad) > 10 else ''})"
+        )
+    return Dataset.from_file(str(cached)), raw and raw.pictures
+
+
+def _parse(
+    source: str | os.PathLike, kind: Kind, translated: bool, skip_bad_rows: bool
+) -> tuple[Path, RawTable | None]:
+    """The file of a list's records, parsed now or before; with the list itself where that is open anyway."""
     path, raw = Path(source), None
     if _is_hub_id(source):
         raw, digest = _load_from_hub(str(source))
@@ -191,18 +228,17 @@ def _load_records(
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "newsmatch" / hashlib.sha256(key.encode()).hexdigest()
     cached = folder / "records.arrow"
     if not cached.exists():
-        raw = raw or read_table(path)
+        raw = raw or read_table(path, gold=kind == "links")
         table, bad = build_records(raw, kind, translated)
         _check_rows(raw, table, bad, skip_bad_rows)
         problems = json.dumps([f"{raw.unit} {line}: {problem}" for line, problem in sorted(bad.items())])
         _write_atomically(table.replace_schema_metadata(table.schema.metadata | {"newsmatch": problems}), cached)
+    return cached, raw
+
+
+def _bad_rows_of(cached: Path) -> list[str]:
     with pa.memory_map(str(cached)) as file:
-        bad = json.loads(pa.ipc.open_stream(file).schema.metadata[b"newsmatch"])
-    if bad:  # also when the list comes from the cache: rows are never left out silently
-        logger.warning(
-            f"{source}: left out {len(bad)} bad rows ({'; '.join(bad[:10])}{'; …' if len(bad) > 10 else ''})"
-        )
-    return Dataset.from_file(str(cached)), raw and raw.pictures
+        return json.loads(pa.ipc.open_stream(file).schema.metadata[b"newsmatch"])
 
 
 def _is_hub_id(source: str | os.PathLike) -> bool:
@@ -280,7 +316,7 @@ def _with_pictures(
         return concatenate_datasets([records, pictures.cast_column("image", Image())], axis=1)
 
     files, found = records["image_file"][:], [None] * len(records)
-    folder = Path(image_dir) if image_dir is not None else Path(source).parent / "images"
+    folder = Path(image_dir) if image_dir is not None else _images_beside(source)
     if image_dir is not None or folder.is_dir():
         folder = PictureFolder(folder)
         names = folder.find_all(records["image_id"][:], files, records["article_id"][:])
@@ -292,6 +328,10 @@ def _with_pictures(
         {"image": found, "image_file": files}, features=Features({"image": Image(), "image_file": Value("string")})
     )
     return concatenate_datasets([records.remove_columns("image_file"), images], axis=1)
+
+
+def _images_beside(source: str | os.PathLike) -> Path:
+    return Path(source).parent / "images"
 
 
 def _no_picture_found(folder: PictureFolder, source: str | os.PathLike, records: Dataset, required: bool) -> None:
@@ -312,10 +352,11 @@ def _load_folder(path: Path) -> Dataset:
     rows = {"image_id": [], "image": [], "image_file": []}
     seen = {}
     for name in folder:
-        image_id = PurePosixPath(name).stem
+        image_id = Path(canonical(name)).stem
         if image_id in seen:
             raise NewsMatchError(
-                f"{path} holds two pictures with the id {image_id!r} ({seen[image_id]} and {name}): rename one of them"
+                f"{path} holds two pictures with the id {image_id!r} ({seen[image_id]} and {name}): rename one of "
+                "them, or give a list of the pictures"
             )
         seen[image_id] = name
         rows["image_id"].append(image_id)

@@ -3,13 +3,15 @@
 import io
 import logging
 import os
+import posixpath
 import re
 import threading
+import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -70,20 +72,17 @@ class PictureFolder:
         self.path = os.path.abspath(path)
         if not os.path.isdir(self.path):
             raise NewsMatchError(f"{path} is no folder of pictures: give one that exists as image_dir")
-        names = [
-            os.path.relpath(os.path.join(folder, file), self.path).replace(os.sep, "/")
-            for folder, _, files in os.walk(self.path)
-            for file in files
-        ]
         # nearest the top first, so that a file there wins over one of the same name deeper down
-        self._names = sorted(names, key=lambda name: (name.count("/"), name))
-        self._by_name, self._by_stem = {}, {}
+        self._names = sorted(_files_below(self.path), key=lambda name: (name.count("/"), name))
+        self._by_name, self._by_id = _Names(), _Names()
         for name in self._names:
-            for key in (name, PurePosixPath(name).name):
-                self._by_name.setdefault(key, name)
-                self._by_name.setdefault(key.lower(), name)
+            self._by_name.add(name, name)
+            self._by_name.add(posixpath.basename(name), name)
         for name in self:
-            self._by_stem.setdefault(PurePosixPath(name).stem.lower(), name)
+            for key in (name, posixpath.basename(name)):
+                # an id may carry the suffix itself
+                self._by_id.add(posixpath.splitext(key)[0], name)
+                self._by_id.add(key, name)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in self._names if name.lower().endswith(SUFFIXES))
@@ -100,26 +99,65 @@ class PictureFolder:
         """The name of each row's picture, relative to the folder, or `None` where there is none.
 
         A picture is looked for by the file name that its row gives, then by its id, then by its article's id; the
-        latter only if no article has the id of a picture, since it would find another article's picture.
+        latter only if no article has the id of a picture, since it would find another article's picture. Rows without
+        a file name share the picture of those that have their image id; rows with different ones never do.
         """
         image_ids, files, article_ids = list(image_ids), list(files), list(article_ids)
         article_ids_count = set(image_ids).isdisjoint(article_ids)
+        inside = [image_id is not None and (not file or is_inside(file)) for image_id, file in zip(image_ids, files)]
+        files = [file and canonical(file) for file in files]
+        named = {}
+        for image_id, file, usable in zip(image_ids, files, inside):
+            if file and usable:
+                named.setdefault(image_id, file)
+        keys = [(image_id, file or named.get(image_id)) for image_id, file in zip(image_ids, files)]
         found = {}
-        for image_id, file, article_id in zip(image_ids, files, article_ids):
-            if image_id is None or found.get(image_id) or (file and not is_inside(file)):
-                continue
-            name = (file and self._find_file(file)) or self._by_stem.get(image_id.lower())
-            if name is None and article_id and article_ids_count:
-                name = self._by_stem.get(article_id.lower())
-            found[image_id] = name
-        return [
-            None if image_id is None or (file and not is_inside(file)) else found.get(image_id)
-            for image_id, file in zip(image_ids, files)
-        ]
+        for key, article_id, usable in zip(keys, article_ids, inside):
+            if usable and not found.get(key):
+                image_id, file = key
+                found[key] = (file and self._by_name.find(file)) or self._by_id.find(image_id)
+                if found[key] is None and article_id and article_ids_count:
+                    found[key] = self._by_id.find(article_id)
+        return [found[key] if usable else None for key, usable in zip(keys, inside)]
 
-    def _find_file(self, file: str) -> str | None:
-        file = file.replace("\\", "/").removeprefix("./")
-        return self._by_name.get(file) or self._by_name.get(file.lower())
+
+class _Names:
+    """What names stand for: exactly, else whatever their case if that leaves one. Unicode is compared composed."""
+
+    def __init__(self):
+        self._exact, self._spellings = {}, {}
+
+    def add(self, key: str, name: str) -> None:
+        """Let a key stand for a file, unless it stands for another one already."""
+        key = unicodedata.normalize("NFC", key)
+        self._exact.setdefault(key, name)
+        if self._spellings.setdefault(key.lower(), key) != key:
+            self._spellings[key.lower()] = None
+
+    def find(self, key: str) -> str | None:
+        key = unicodedata.normalize("NFC", key)
+        return self._exact.get(key) or self._exact.get(self._spellings.get(key.lower()))
+
+
+def _files_below(path: str) -> Iterator[str]:
+    """The files of a folder, relative to it; linked sub-folders come last, so that they hide none, and only once."""
+    seen, waiting = set(), [path]
+    while waiting:
+        for folder, folders, files in os.walk(waiting.pop(0)):
+            real = os.path.realpath(folder)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders.sort()
+            waiting += filter(os.path.islink, (os.path.join(folder, name) for name in folders))
+            prefix = os.path.relpath(folder, path).replace(os.sep, "/")
+            yield from (file if prefix == "." else f"{prefix}/{file}" for file in files)
+
+
+def canonical(name: str) -> str:
+    """One spelling for a file name from a list: slashes, no `./`, Unicode composed (macOS decomposes it)."""
+    return unicodedata.normalize("NFC", posixpath.normpath(name.replace("\\", "/")))
 
 
 def is_inside(name: str) -> bool:
@@ -263,3 +301,18 @@ def drop_unusable(dataset: Dataset, unusable: Iterable[dict]) -> Dataset:
         return dataset
     logger.warning(f"left out {len(dataset) - len(kept)} of {len(dataset)} rows without a usable picture")
     return dataset.select(kept)
+
+
+def distinct_images(pairs: Dataset) -> Dataset:
+    """One row for each distinct picture of linked rows, in their order: the candidates to rank.
+
+    Args:
+        pairs ([`~datasets.Dataset`]): Pairs, as loaded.
+
+    Returns:
+        [`~datasets.Dataset`]: With the columns `image_id`, `image` and `image_file`, as [`load_images`] gives them.
+    """
+    first: dict[str, int] = {}
+    for row, image_id in enumerate(pairs["image_id"][:]):
+        first.setdefault(image_id, row)
+    return pairs.select_columns(["image_id", "image", "image_file"]).select(list(first.values()))

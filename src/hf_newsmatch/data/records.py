@@ -1,7 +1,8 @@
 """From raw columns to the columns of our schema, still without pictures and with every string as the file has it."""
 
+import posixpath
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import Literal
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ from datasets import Features, Value
 
 from ..errors import NewsMatchError
 from .dates import parse_dates
+from .pictures import canonical
 from .tables import RawTable
 
 Kind = Literal["pairs", "articles", "images", "links"]
@@ -54,7 +56,7 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[p
     image_files = _identifiers(raw, "image_file")
     image_ids = _identifiers(raw, "image_id")
     if not any(image_ids):
-        image_ids = [file and PurePosixPath(file.replace("\\", "/")).stem for file in image_files]
+        image_ids = _ids_of_files(image_files)
     if raw.pictures is not None and not any(image_ids):
         image_ids = article_ids
     _check_kind(raw, kind, article_ids, image_ids)
@@ -62,9 +64,15 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[p
     titles, texts, languages = _texts(raw, translated)
     published, date_numbers, bad_dates = parse_dates(_identifiers(raw, "date"))
     find_problem = _picture_problem if kind == "images" else _article_problem
-    bad, kept, seen = dict(raw.bad), [], {}
+    # pictures inside the source belong to their rows, whatever names they have
+    files_matter = kind != "articles" and raw.pictures is None
+    bad, kept, seen, files = dict(raw.bad), [], {}, {}
     for i, line in enumerate(raw.lines):
-        problem = find_problem(article_ids[i], image_ids[i], seen) or (kind != "images" and bad_dates.get(i))
+        problem = (
+            find_problem(article_ids[i], image_ids[i], seen)
+            or (kind != "images" and bad_dates.get(i))
+            or (files_matter and _file_problem(image_ids[i], image_files[i], files))
+        )
         if problem:
             bad[line] = problem
         elif kind != "images" or (image_ids[i] and image_ids[i] not in seen):
@@ -100,12 +108,24 @@ def _picture_problem(article_id: str | None, image_id: str | None, seen: dict[st
     return "no image id" if image_id is None and article_id is None else None
 
 
+def _file_problem(image_id: str | None, file: str | None, files: dict[str, str]) -> str | None:
+    if image_id is None or file is None:
+        return None
+    first = files.setdefault(image_id, file)
+    if file != first and canonical(file) != canonical(first):
+        return f"the image id {image_id!r} stands for {first} and {file}"
+    return None
+
+
 def _check_kind(raw: RawTable, kind: Kind, article_ids: Sequence[str | None], image_ids: Sequence[str | None]) -> None:
     problem = None
     if not raw.lines:
         return
     if kind == "images" and not any(image_ids):
-        problem = "names no picture: load_articles reads its articles"
+        problem = (
+            "names no picture: load_articles reads its articles, and candidates need a list or folder of pictures "
+            "(--test_images)"
+        )
     elif kind != "images" and any(image_ids) and not any(article_ids):
         problem = "is a list of pictures without articles: load_images reads it"
     elif kind in ("pairs", "articles") and "title" not in raw.layout.columns:
@@ -124,6 +144,24 @@ def _cells(raw: RawTable, column: str) -> Sequence[str]:
 
 def _identifiers(raw: RawTable, column: str) -> list[str | None]:
     return [_value(cell) for cell in _cells(raw, column)]
+
+
+def _ids_of_files(files: Sequence[str | None]) -> list[str | None]:
+    """The stem of each file; where files share it the path without suffix, where they share that the path."""
+    paths = [file and canonical(file) for file in files]
+    distinct = set(paths) - {None}
+    stems = Counter(map(_stem, distinct))
+    bare = Counter(posixpath.splitext(path)[0] for path in distinct)
+    ids = {None: None}
+    for path in distinct:
+        without_suffix = posixpath.splitext(path)[0]
+        unique = without_suffix if bare[without_suffix] == 1 else path
+        ids[path] = _stem(path) if stems[_stem(path)] == 1 else unique
+    return [ids[path] for path in paths]
+
+
+def _stem(path: str) -> str:
+    return posixpath.splitext(posixpath.basename(path))[0]
 
 
 def _texts(raw: RawTable, translated: bool) -> tuple[list[str], list[str], list[str | None]]:

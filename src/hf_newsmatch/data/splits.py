@@ -1,10 +1,11 @@
 """Split by time, the newest part last, and say what a split is like."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict
 
 from ..errors import NewsMatchError
@@ -32,7 +33,7 @@ def chronological_split(dataset: Dataset, train_fraction: float = 0.8, sort_by: 
         raise NewsMatchError(f"{len(dataset)} rows cannot be split into two parts: at least 2 are needed")
     order = _choose_order(dataset, sort_by)
     if order != "file":
-        dataset = dataset.select(np.argsort(_values(dataset, order), kind="stable"))
+        dataset = dataset.select(np.argsort(_column(dataset, order).to_numpy(), kind="stable"))
     size = min(max(round(len(dataset) * train_fraction), 1), len(dataset) - 1)
     return DatasetDict(train=dataset.select(range(size)), validation=dataset.select(range(size, len(dataset))))
 
@@ -51,13 +52,13 @@ def split_report(splits: DatasetDict) -> dict:
     """
     parts, earlier = {}, set()
     for name, part in splits.items():
-        ids = [image_id for image_id in _column(part, "image_id") if image_id is not None]
-        dates = [date for date in _column(part, "published") if date is not None]
+        ids = [image_id for image_id in _column(part, "image_id").to_pylist() if image_id is not None]
+        first, last = _range(_column(part, "published"))
         report = {
             "rows": len(part),
             "pictures": len(set(ids)),
-            "first_date": min(dates).isoformat() if dates else None,
-            "last_date": max(dates).isoformat() if dates else None,
+            "first_date": first and first.isoformat(),
+            "last_date": last and last.isoformat(),
         }
         if parts:
             report["shared_pictures"] = len(set(ids) & earlier)
@@ -70,7 +71,7 @@ def split_report(splits: DatasetDict) -> dict:
 def _choose_order(dataset: Dataset, sort_by: str | None) -> str:
     if sort_by is not None and sort_by not in ORDERS:
         raise NewsMatchError(f"sort_by is {sort_by!r}: give one of {', '.join(ORDERS)}")
-    missing = {order: sum(value is None for value in _column(dataset, order)) for order in ORDERS[:-1]}
+    missing = {order: _column(dataset, order).null_count for order in ORDERS[:-1]}
     complete = [order for order in ORDERS if not missing.get(order)]
     started = [order for order in missing if 0 < missing[order] < len(dataset)]
     if sort_by in complete:
@@ -88,15 +89,19 @@ def _is_order_of(parts: Sequence[Dataset], order: str) -> bool:
     if order == "file":
         return True
     columns = [_column(part, order) for part in parts]
-    if any(value is None for column in columns for value in column) or not all(columns):
+    if any(column.null_count or not len(column) for column in columns):
         return False
-    return all(max(earlier) <= min(later) for earlier, later in pairwise(columns))
+    return all(earlier[1] <= later[0] for earlier, later in pairwise(map(_range, columns)))
 
 
-def _column(dataset: Dataset, name: str) -> list:
-    """A column's values, of a data set that may not have it."""
-    return dataset.select_columns([name])[:][name] if name in dataset.column_names else [None] * len(dataset)
+def _column(dataset: Dataset, name: str) -> pa.ChunkedArray:
+    """A column's values as Arrow has them, for Python objects of them take seconds; nulls where there is no column."""
+    if name not in dataset.column_names:
+        return pa.chunked_array([pa.nulls(len(dataset))])
+    return dataset.select_columns([name]).with_format("arrow")[:][name]
 
 
-def _values(dataset: Dataset, order: str) -> np.ndarray:
-    return np.array([value.timestamp() if isinstance(value, datetime) else value for value in _column(dataset, order)])
+def _range(column: pa.ChunkedArray) -> tuple:
+    """The smallest and the largest value, both `None` in a column without any."""
+    extremes = pc.min_max(column).as_py()
+    return extremes["min"], extremes["max"]

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, Image
 
 from ..errors import NewsMatchError
-from .layouts import Layout, find_layout, normalise, unknown_layout
+from .layouts import GOLD, Layout, find_layout, is_gold_row, normalise, unknown_layout
 
 DELIMITERS = ("\t", ",", ";", "|")
 
@@ -51,8 +51,13 @@ class RawTable:
     pictures: Dataset | None = None
 
 
-def read_table(path: Path) -> RawTable:
+def read_table(path: Path, gold: bool = False) -> RawTable:
     """Read a list from a delimited text, JSON lines or Parquet file; the content decides which one it is.
+
+    Args:
+        path (`Path`): The file.
+        gold (`bool`, *optional*, defaults to `False`): Whether two columns without a header, separated by tabs, are
+            the ids of articles and of their pictures.
 
     Raises:
         NewsMatchError: The file is empty, no text, or of an unknown layout.
@@ -64,7 +69,7 @@ def read_table(path: Path) -> RawTable:
     if not text.strip():
         raise NewsMatchError(f"{path} is empty: a header line and one line for each row are expected")
     lines = io.StringIO(text, newline="").readlines()
-    return _read_json_lines(lines, path) if text.lstrip().startswith("{") else _read_delimited(lines, path)
+    return _read_json_lines(lines, path) if text.lstrip().startswith("{") else _read_delimited(lines, path, gold)
 
 
 def decode(data: bytes, source: str) -> str:
@@ -95,11 +100,15 @@ def _decode_line(line: bytes) -> str:
         return line.decode("sloppy-windows-1252")
 
 
-def _read_delimited(lines: list[str], path: Path) -> RawTable:
+def _read_delimited(lines: list[str], path: Path, gold: bool) -> RawTable:
     first = next(i for i, line in enumerate(lines) if line.strip())
     for delimiter in DELIMITERS:
         reader = csv.reader(_from(lines, first), delimiter=delimiter)
-        if found := find_layout(next(reader)):
+        cells = next(reader)
+        if found := find_layout(cells):
+            break
+        if gold and delimiter == "\t" and is_gold_row(cells):
+            found = GOLD, list(GOLD.header), False
             break
     else:
         likely = max(DELIMITERS, key=lines[first].count)

@@ -1,10 +1,10 @@
-"""Pictures of the demo's small world, drawn by Pillow from a [`Scene`]: clean ones, and ones in the style of a newsroom."""
+"""Pictures of the demo's small world, drawn by Pillow from a [`Scene`], in the style of a newsroom or of anybody."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
 SIZE = 64  # what is saved; drawn at twice that, so that edges come out smooth
 CANVAS = 2 * SIZE
@@ -23,47 +23,53 @@ _FIXED = {
 # Shapes on a square of 100 x 100, the ground at 100: "shape fill x,y x,y ...", in the order in which they are painted.
 # `main` is the colour that the scene gives.
 THINGS: Mapping[str, str] = {
-    "car": "poly main 2,70 20,66 32,44 68,44 82,66 98,70 98,90 2,90; poly glass 36,50 64,50 73,65 28,65;"
+    "car": "poly main 2,70 20,66 32,44 68,44 82,66 98,70 98,90 2,90; poly glass 36,50 64,50 73,65 28,65; "
     "oval dark 14,78 36,100; oval dark 64,78 86,100",
-    "bus": "rect main 2,22 98,90; rect glass 8,32 72,54; rect light 78,32 92,88; oval dark 12,78 34,100;"
+    "bus": "rect main 2,22 98,90; rect glass 8,32 72,54; rect light 78,32 92,88; oval dark 12,78 34,100; "
     "oval dark 56,78 78,100",
-    "truck": "rect main 2,20 62,88; poly main 66,44 86,44 98,64 98,88 66,88; poly glass 72,50 84,50 92,64 72,64;"
+    "truck": "rect main 2,20 62,88; poly main 66,44 86,44 98,64 98,88 66,88; poly glass 72,50 84,50 92,64 72,64; "
     "oval dark 10,78 32,100; oval dark 70,78 92,100",
-    "train": "poly main 0,36 76,36 98,70 98,92 0,92; rect glass 6,46 22,62; rect glass 30,46 46,62;"
+    "train": "poly main 0,36 76,36 98,70 98,92 0,92; rect glass 6,46 22,62; rect glass 30,46 46,62; "
     "rect glass 54,46 70,62; line dark 0,97 100,97",
-    "bicycle": "ring dark 2,54 44,98; ring dark 56,54 98,98; line main 23,76 40,46 70,46 78,76 52,76 40,46;"
+    "bicycle": "ring dark 2,54 44,98; ring dark 56,54 98,98; line main 23,76 40,46 70,46 78,76 52,76 40,46; "
     "line dark 70,46 68,34 80,34; line dark 34,42 46,42",
-    "ferry": "poly main 0,66 100,66 86,96 14,96; rect light 20,44 80,66; rect dark 44,24 58,44; rect glass 26,50 74,58",
-    "sailing boat": "poly dark 10,78 90,78 76,96 24,96; line dark 50,6 50,78; poly main 54,8 54,70 94,70;"
+    "ferry": "poly main 0,66 100,66 86,96 14,96; rect light 20,44 80,66; rect dark 44,24 58,44; "
+    "rect glass 26,50 74,58",
+    "sailing boat": "poly dark 10,78 90,78 76,96 24,96; line dark 50,6 50,78; poly main 54,8 54,70 94,70; "
     "poly main 46,18 46,70 14,70",
-    "plane": "poly main 0,46 14,46 26,58 88,56 100,66 88,74 16,72; poly main 40,66 60,66 40,96 28,96;"
+    "plane": "poly main 0,46 14,46 26,58 88,56 100,66 88,74 16,72; poly main 40,66 60,66 40,96 28,96; "
     "poly light 44,58 58,58 40,34 32,34; oval glass 82,58 92,66",
-    "helicopter": "oval main 36,44 92,90; poly main 0,50 44,58 44,66 4,60; oval glass 66,50 90,70; line dark 20,36 100,36;"
-    "line dark 62,36 62,46; line dark 40,97 90,97",
-    "house": "rect main 14,48 86,100; poly dark 6,50 50,14 94,50; rect light 42,70 58,100; rect glass 20,58 36,74;"
+    "helicopter": "oval main 36,44 92,90; poly main 0,50 44,58 44,66 4,60; oval glass 66,50 90,70; "
+    "line dark 20,36 100,36; line dark 62,36 62,46; line dark 40,97 90,97",
+    "house": "rect main 14,48 86,100; poly dark 6,50 50,14 94,50; rect light 42,70 58,100; rect glass 20,58 36,74; "
     "rect glass 64,58 80,74",
-    "tower": "rect main 34,12 66,100; rect main 28,4 72,20; rect light 44,76 56,100; rect dark 44,32 56,42;"
+    "tower": "rect main 34,12 66,100; rect main 28,4 72,20; rect light 44,76 56,100; rect dark 44,32 56,42; "
     "rect dark 44,52 56,62",
-    "church": "rect main 36,52 98,100; rect main 8,34 36,100; poly dark 4,36 22,2 40,36; rect light 60,74 74,100;"
+    "church": "rect main 36,52 98,100; rect main 8,34 36,100; poly dark 4,36 22,2 40,36; rect light 60,74 74,100; "
     "oval glass 14,46 30,62",
-    "bridge": "rect main 0,62 100,74; rect main 22,26 32,100; rect main 68,26 78,100; line main 27,28 0,62;"
+    "bridge": "rect main 0,62 100,74; rect main 22,26 32,100; rect main 68,26 78,100; line main 27,28 0,62; "
     "line main 27,28 50,60 73,28; line main 73,28 100,62",
-    "factory": "poly main 4,100 4,56 28,70 28,56 52,70 52,56 76,70 98,70 98,100; rect dark 80,16 92,72;"
+    "factory": "poly main 4,100 4,56 28,70 28,56 52,70 52,56 76,70 98,70 98,100; rect dark 80,16 92,72; "
     "oval light 60,0 92,16; rect glass 14,80 84,88",
-    "windmill": "poly main 34,100 42,36 58,36 66,100; line light 14,8 86,72; line light 86,8 14,72; oval dark 44,34 56,46",
-    "tent": "poly main 2,100 50,26 98,100; poly light 40,100 50,56 60,100; line dark 50,8 50,28; poly main 50,8 70,14 50,20",
-    "dog": "oval main 20,50 80,82; oval main 62,30 94,60; poly main 66,36 70,20 78,34; rect main 24,70 34,100;"
+    "windmill": "poly main 34,100 42,36 58,36 66,100; line light 14,8 86,72; line light 86,8 14,72; "
+    "oval dark 44,34 56,46",
+    "tent": "poly main 2,100 50,26 98,100; poly light 40,100 50,56 60,100; line dark 50,8 50,28; "
+    "poly main 50,8 70,14 50,20",
+    "dog": "oval main 20,50 80,82; oval main 62,30 94,60; poly main 66,36 70,20 78,34; rect main 24,70 34,100; "
     "rect main 64,70 74,100; line main 22,60 6,40; oval dark 88,42 95,49",
-    "cat": "oval main 24,52 72,100; oval main 50,26 88,62; poly main 52,36 54,14 66,30; poly main 74,30 86,14 88,38;"
-    "line main 28,90 8,80 10,54; oval glow 58,38 65,46; oval glow 74,38 81,46",
-    "horse": "oval main 14,44 76,74; poly main 58,52 78,10 94,26 90,34 76,62; rect main 18,64 26,100; rect main 62,64 70,100;"
-    "line dark 60,44 76,14; line dark 16,54 6,84",
-    "cow": "rect main 12,40 78,76; oval light 24,44 46,62; oval light 54,56 70,72; poly main 72,34 98,36 94,62 76,60;"
-    "line light 74,36 70,24; line light 92,36 96,24; rect main 16,72 26,100; rect main 64,72 74,100",
-    "balloon": "oval main 18,0 82,66; oval light 40,4 60,64; line dark 34,58 44,80; line dark 66,58 56,80; rect dark 42,80 58,96",
+    "cat": "oval main 24,52 72,100; oval main 50,26 88,62; poly main 52,36 54,14 66,30; "
+    "poly main 74,30 86,14 88,38; line main 28,90 8,80 10,54; oval glow 58,38 65,46; oval glow 74,38 81,46",
+    "horse": "oval main 14,44 76,74; poly main 58,52 78,10 94,26 90,34 76,62; rect main 18,64 26,100; "
+    "rect main 62,64 70,100; line dark 60,44 76,14; line dark 16,54 6,84",
+    "cow": "rect main 12,40 78,76; oval light 24,44 46,62; oval light 54,56 70,72; "
+    "poly main 72,34 98,36 94,62 76,60; line light 74,36 70,24; line light 92,36 96,24; rect main 16,72 26,100; "
+    "rect main 64,72 74,100",
+    "balloon": "oval main 18,0 82,66; oval light 40,4 60,64; line dark 34,58 44,80; line dark 66,58 56,80; "
+    "rect dark 42,80 58,96",
     "flag": "line dark 20,2 20,100; poly main 22,6 90,14 90,52 22,48; poly light 22,20 90,28 90,38 22,34",
     "tree": "rect dark 44,60 56,100; oval main 14,4 86,70",
-    "trophy": "poly main 24,10 76,10 64,56 36,56; ring main 6,12 36,44; ring main 64,12 94,44; rect main 46,56 54,80; rect dark 30,80 70,100",
+    "trophy": "poly main 24,10 76,10 64,56 36,56; ring main 6,12 36,44; ring main 64,12 94,44; "
+    "rect main 46,56 54,80; rect dark 30,80 70,100",
 }  # fmt: skip
 
 SKIES = {"sun": (150, 204, 244), "rain": (122, 132, 146), "night": (24, 28, 66), "fog": (206, 210, 212)}
@@ -75,8 +81,8 @@ _INDOORS = (206, 186, 160)
 
 # A person on the same square, as wide as high: body, hair and face, then what the role adds.
 _PERSON = (
-    "poly coat 10,100 15,66 32,56 68,56 85,66 90,100; oval hair 26,8 74,56; oval skin 32,18 68,66; oval dark 39,36 44,41;"
-    "oval dark 56,36 61,41; line lips 44,54 56,54"
+    "poly coat 10,100 15,66 32,56 68,56 85,66 90,100; oval hair 26,8 74,56; oval skin 32,18 68,66; "
+    "oval dark 39,36 44,41; oval dark 56,36 61,41; line lips 44,54 56,54"
 )
 ATTIRE: Mapping[str, tuple[str, str, str]] = {  # coat, the other colour, what is worn or held
     "mayor": ("black", "yellow", "line main 32,62 50,86 68,62; oval main 43,82 57,96"),
@@ -86,17 +92,14 @@ ATTIRE: Mapping[str, tuple[str, str, str]] = {  # coat, the other colour, what i
     "farmer": ("green", "yellow", "rect main 10,18 90,25; poly main 30,20 36,0 64,0 70,20"),
     "captain": ("blue", "white", "poly main 26,22 20,4 80,4 74,22; rect dark 26,18 74,24"),
     "firefighter": ("brown", "red", "poly main 20,26 26,8 40,0 60,0 74,8 80,26; oval glow 45,8 55,18"),
-    "police officer": (
-        "green",
-        "black",
-        "poly main 24,22 28,4 72,4 76,22; rect main 18,20 82,25; oval glow 45,8 55,17",
-    ),
+    "police officer": ("green", "black", "poly main 24,22 28,4 72,4 76,22; rect main 18,20 82,25"),
     "singer": ("purple", "black", "line main 44,60 30,96; oval main 38,50 54,66"),
     "footballer": ("red", "white", "rect main 20,68 29,100; rect main 40,66 49,100; rect main 60,66 69,100"),
 }
 _FLAMES = (
-    "poly flame 2,60 14,10 26,60; poly flame 20,60 34,0 48,60; poly flame 40,60 56,14 70,60; poly flame 62,60 78,4 94,60;"
-    "poly glow 8,60 14,34 20,60; poly glow 28,60 34,26 40,60; poly glow 50,60 56,36 62,60; poly glow 72,60 78,30 84,60"
+    "poly flame 2,60 14,10 26,60; poly flame 20,60 34,0 48,60; poly flame 40,60 56,14 70,60; "
+    "poly flame 62,60 78,4 94,60; poly glow 8,60 14,34 20,60; poly glow 28,60 34,26 40,60; "
+    "poly glow 50,60 56,36 62,60; poly glow 72,60 78,30 84,60"
 )
 
 
@@ -136,15 +139,15 @@ class Style:
 
 
 STYLES = {
-    "feed": Style((255, 236, 206), muted=0.25, darkness=0.2, crop=0.22, grain=6, banner=(170, 24, 30)),
-    "portal": Style((190, 214, 255), muted=0.3, darkness=0.2, crop=0.3, grain=8, banner=(20, 60, 120)),
+    "feed": Style((255, 238, 210), muted=0.22, darkness=0.2, crop=0.22, grain=5, banner=(170, 24, 30)),
+    "portal": Style((190, 214, 255), muted=0.3, darkness=0.2, crop=0.3, grain=4, banner=(20, 60, 120)),
 }
 
 
 def private_style(rng: np.random.Generator) -> Style:
     """Everybody takes pictures differently, some with a frame, none quite as newsrooms do: the general domain."""
     tint, banner = tuple(rng.integers(215, 256, 3).tolist()), tuple(rng.integers(0, 256, 3).tolist())
-    muted, darkness, grain = rng.uniform(0, (0.35, 0.2, 8))
+    muted, darkness, grain = rng.uniform(0, (0.35, 0.2, 6))
     return Style(tint, muted, darkness, crop=0.2, grain=grain, banner=banner if rng.random() < 0.25 else None)
 
 
@@ -183,24 +186,24 @@ def draw(scene: Scene, rng: np.random.Generator, style: Style | None = None) -> 
         _paint(pen, f"{_PERSON};{worn}", fills, left, CANVAS, int(rng.integers(84, 100)))
     if not indoors:
         image = _add_weather(image, scene.weather, rng)
-    return (treat(image, style, rng) if style else image).resize((SIZE, SIZE), Image.Resampling.BOX)
+    return treat(image, style, rng) if style else image.reduce(2)
 
 
 def treat(image: Image.Image, style: Style, rng: np.random.Generator) -> Image.Image:
-    """Give a picture the style of a newsroom."""
+    """Give a picture a style, and its final size."""
     width, height = CANVAS * (1 - rng.uniform(0, style.crop, 2))
     left, top = rng.uniform(0, (CANVAS - width, CANVAS - height))
-    image = image.crop((left, top, left + width, top + height)).resize((CANVAS, CANVAS))
-    pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(1.0)), dtype=np.float32)
+    image = image.resize((SIZE, SIZE), box=(left, top, left + width, top + height))
+    pixels = np.asarray(image, dtype=np.float32)
     grey = pixels.mean(axis=2, keepdims=True)
-    pixels = (grey + (pixels - grey) * (1 - style.muted)) * np.asarray(style.tint) / 255 * (1 - style.darkness * rng.random())
-    pixels = pixels + rng.normal(0, style.grain, (CANVAS, CANVAS, 1))
+    light = np.asarray(style.tint) / 255 * (1 - style.darkness * rng.random())
+    pixels = (grey + (pixels - grey) * (1 - style.muted)) * light + rng.normal(0, style.grain, (SIZE, SIZE, 1))
     image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     if style.banner:
-        pen, top = ImageDraw.Draw(image), int(rng.integers(104, 114))
-        pen.rectangle((0, top, CANVAS, CANVAS), fill=style.banner)
-        for x in range(6, int(rng.integers(40, 120)), 10):  # strokes that look like small print
-            pen.line((x, top + 8, x + 6, top + 8), fill="white", width=3)
+        pen, top = ImageDraw.Draw(image), int(rng.integers(52, 57))
+        pen.rectangle((0, top, SIZE, SIZE), fill=style.banner)
+        for x in range(3, int(rng.integers(20, 60)), 5):  # strokes that look like small print
+            pen.line((x, top + 4, x + 3, top + 4), fill="white")
     return image
 
 

@@ -65,12 +65,8 @@ def _celebrities() -> list[Celebrity]:
     last = "Brennick Ossling Vellmar Droskin Harrowby Immerlin Kestrup Lowenby Morvane Nettlow Quandt-Elm Ruvelle"
     names = [f"{a} {b}" for shift in (0, 5) for a, b in zip(first.split(), np.roll(last.split(), shift))]
     roles, hair, skin = list(ATTIRE), list(HAIR), list(SKIN)
-    return [
-        Celebrity(
-            name, i % 2 == 0, Person(roles[i % 10], hair[(i + i // 10) % 4], skin[i % 3]), max(0.0, (i - 11) / 14)
-        )
-        for i, name in enumerate(names)
-    ]
+    looks = [Person(roles[i % 10], hair[(i + i // 10) % 4], skin[i % 3]) for i in range(len(names))]
+    return [Celebrity(name, i % 2 == 0, looks[i], since=max(0.0, (i - 11) / 14)) for i, name in enumerate(names)]
 
 
 CELEBRITIES: Sequence[Celebrity] = _celebrities()
@@ -109,8 +105,8 @@ TOPICS: Mapping[str, Topic] = {
         "house,car,bridge,tree", "water", "mayor,firefighter", 0.65,
         (("Flood in {town}: {thing} under water", "Hochwasser in {town}: {thing} unter Wasser"),
          ("{thing} cut off by flood near {town}", "{thing} bei {town} vom Hochwasser umschlossen")),
-        (("The river rose {where} and reached {a_thing}.", "Der Fluss stieg {where}, dann war {a_thing} erreicht."),
-         ("{a_thing} stands {where} since {day}.", "{a_thing} steht seit {day} {where}.")),
+        (("{a_thing} was caught by the river {where}.", "{a_thing} wurde {where} vom Fluss überrascht."),
+         ("{a_thing} has stood {where} since {day}.", "{a_thing} steht seit {day} {where}.")),
     ),
     "runaway": Topic(
         "dog,cat,horse,cow", "street,meadow,beach,snow", "farmer,police officer", 0.5,
@@ -124,7 +120,7 @@ TOPICS: Mapping[str, Topic] = {
         (("{thing} stranded off {town}", "{thing} vor {town} gestrandet"),
          ("New line: {thing} calls at {town}", "Neue Linie: {thing} läuft {town} an")),
         (("{a_thing} lay {where} until {day}.", "{a_thing} lag bis {day} {where}."),
-         ("The crew spent the night {where}.", "Die Mannschaft verbrachte die Nacht {where}.")),
+         ("The crew waited {where} for help.", "Die Mannschaft wartete {where} auf Hilfe.")),
     ),
     "strike": Topic(
         "train,bus,plane", "street,hall,snow", "minister,mayor", 0.2,
@@ -145,7 +141,7 @@ TOPICS: Mapping[str, Topic] = {
         (("{town} wins the cup: {thing} comes home", "{town} gewinnt das Finale: {thing} kommt heim"),
          ("{thing} for the champions from {town}", "{thing} für die Meister aus {town}")),
         (("{a_thing} was cheered {where}.", "{a_thing} wurde {where} bejubelt."),
-         ("The team from {town} won by {number} points.", "Die Elf aus {town} siegte mit {number} Punkten Vorsprung.")),
+         ("The team from {town} won by {number} points.", "Die Elf aus {town} siegte mit {number} Punkten.")),
     ),
     "festival": Topic(
         "tent,balloon,flag,horse", "meadow,beach", "singer", 0.6,
@@ -166,7 +162,7 @@ TOPICS: Mapping[str, Topic] = {
         (("{thing} saves hikers near {town}", "{thing} rettet Wanderer bei {town}"),
          ("Emergency near {town}: {thing} lands safely", "Notfall bei {town}: {thing} landet sicher")),
         (("{a_thing} came down {where} on {day}.", "{a_thing} ging am {day} {where} nieder."),
-         ("{number} people were brought to safety {where}.", "{number} Menschen wurden {where} in Sicherheit gebracht.")),
+         ("{number} people were saved {where}.", "{number} Menschen wurden {where} gerettet.")),
     ),
     "theft": Topic(
         "bicycle,trophy,car,cow,truck", "street,hall,meadow", "judge,police officer", 0.0,
@@ -183,8 +179,10 @@ ANYTHING = Topic(
     (("{a_thing} {where}", "{a_thing} {where}"), ("{thing} in {town}", "{thing} in {town}"),
      ("Picture of the day: {thing}", "Bild des Tages: {thing}"), ("My {thing} in {town}", "{thing} von mir in {town}"),
      ("For sale: {thing}", "Zu verkaufen: {thing}")),
-    (("{a_thing} {where}.", "{a_thing} {where}."), ("Here is {a_thing}, seen {where} on {day}.", "Das ist {a_thing}, am {day} {where} gesehen."),
-     ("I took this {where}.", "Das habe ich {where} aufgenommen."), ("Drawn {where} for {number} friends.", "Für {number} Freunde {where} gemalt.")),
+    (("{a_thing} {where}.", "{a_thing} {where}."),
+     ("Here is {a_thing}, seen {where} on {day}.", "Das ist {a_thing}, am {day} {where} gesehen."),
+     ("I took this {where}.", "Das habe ich {where} aufgenommen."),
+     ("Drawn {where} for {number} friends.", "Für {number} Freunde {where} gemalt.")),
 )  # fmt: skip
 
 # How a text goes on: about a person, about what is beside, or about nothing that is seen.
@@ -216,10 +214,10 @@ class Event:
     celebrity: Celebrity | None = None
 
 
-def news_event(rng: np.random.Generator, when: float, towns: Sequence[str] = tuple(TOWNS), drift: float = 0.85) -> Event:
+def news_event(rng: np.random.Generator, when: float, towns: Sequence[str] = tuple(TOWNS)) -> Event:
     """Something happens at the moment `when` (0 to 1); topics come and go, celebrities come."""
-    weights = [1 - drift + drift * np.exp(-(((when - topic.peak) / 0.16) ** 2)) for topic in TOPICS.values()]
-    topic = list(TOPICS.values())[int(rng.choice(len(TOPICS), p=np.divide(weights, sum(weights))))]
+    weights = np.array([0.02 + np.exp(-(((when - topic.peak) / 0.12) ** 2)) for topic in TOPICS.values()])
+    topic = list(TOPICS.values())[int(rng.choice(len(TOPICS), p=weights / weights.sum()))]
     known = [c for c in CELEBRITIES if c.looks.role in topic.roles.split(",") and c.since <= when]
     return _event(rng, topic, towns, known)
 
@@ -235,13 +233,15 @@ def general_event(rng: np.random.Generator, news: float = 0.15) -> Event:
 def _event(rng: np.random.Generator, topic: Topic, towns: Sequence[str], celebrities: Sequence[Celebrity]) -> Event:
     town, person, celebrity, beside = _pick(rng, towns), None, None, None
     if rng.random() < 0.45:
-        celebrity = _pick(rng, celebrities) if celebrities else None
-        person = celebrity.looks if celebrity else Person(_pick(rng, topic.roles.split(",")), _pick(rng, HAIR), _pick(rng, SKIN))
+        person = Person(_pick(rng, topic.roles.split(",")), _pick(rng, HAIR), _pick(rng, SKIN))
+        if celebrities:
+            celebrity = _pick(rng, celebrities)
+            person = celebrity.looks
     elif rng.random() < 0.5:
         beside = _pick(rng, THINGS), _pick(rng, _COLOURS)
     scene = Scene(
-        _pick(rng, topic.things.split(",")), _pick(rng, _COLOURS), _pick(rng, topic.grounds.split(",")), _pick(rng, SKIES),
-        beside, TOWNS[town], person, topic.burning,
+        _pick(rng, topic.things.split(",")), _pick(rng, _COLOURS), _pick(rng, topic.grounds.split(",")),
+        _pick(rng, SKIES), beside, TOWNS[town], person, topic.burning,
     )  # fmt: skip
     return Event(topic, scene, town, celebrity)
 
@@ -282,7 +282,8 @@ def _english(scene: Scene, colour: str | None, celebrity: Celebrity | None, woma
         slots["beside"] = "next to a {1} {0}".format(*scene.beside)
     if scene.person:
         person = scene.person
-        slots["person"] = f"{person.role} {celebrity.name}" if celebrity else f"a {person.role} with {person.hair} hair"
+        unnamed = f"a {person.role} with {person.hair} hair"
+        slots["person"] = f"{person.role} {celebrity.name}" if celebrity else unnamed
     return slots
 
 

@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import json
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -74,7 +75,7 @@ def write_newsroom(folder: str | Path, domain: str = "feed", seed: int = 0) -> P
             present = json.loads((folder / "newsroom.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise NewsMatchError(f"{folder} holds other files; name an empty folder for the demo newsroom.") from error
-        if present == stamp:
+        if present == {**stamp, "pictures": len(list(folder.glob("images/*")))}:
             return folder
     with atomic_path(folder) as temporary:
         (temporary / "images").mkdir(parents=True)
@@ -91,6 +92,7 @@ def write_newsroom(folder: str | Path, domain: str = "feed", seed: int = 0) -> P
         _write_table(temporary / "test_images.tsv", HEADER, pictures, blank=[c for c in HEADER if c not in of_picture])
         gold = [{"articleID": row["# article"], "iid": row["iid"]} for row in test]
         _write_table(temporary / "test_gold.tsv", ("articleID", "iid"), gold)
+        stamp["pictures"] = len(list(temporary.glob("images/*")))
         (temporary / "newsroom.json").write_text(json.dumps(stamp) + "\n", encoding="utf-8")
     return folder
 
@@ -117,13 +119,16 @@ def _articles(domain: str, seed: int, start: int, stop: int) -> Iterator[tuple[d
         else:
             event = grammar.news_event(rng, when=i / (TRAIN + TEST), towns=publisher.towns)
             digest = hashlib.blake2b(f"{domain} {seed} {i}".encode(), digest_size=8).hexdigest().upper()
-            file = f"{digest}.{'png' if i % 8 == 0 else 'jpg'}"
+            file = f"{digest}.{'png' if digest[-1] in '07' else 'jpg'}"
             image = drawing.draw(event.scene, rng, style)
             recent = [*recent[-7 * PER_DAY :], (event, file)]
         title, text = grammar.tell(event, rng)[publisher.language]
         day, site = FIRST_DAY + timedelta(days=i // PER_DAY), f"https://{domain}.newsroom.example"
         iid = Path(file).stem
-        cells = (10**8 * publisher.number + i, i, f"{site}/{day}/{i}", f"{site}/pictures/{file}", iid, iid, title, text, file, day)
+        cells = (
+            10**8 * publisher.number + i, i, f"{site}/{day}/{i}", f"{site}/pictures/{file}", iid, iid, title, text,
+            file, day,
+        )  # fmt: skip
         yield dict(zip(HEADER, map(str, cells))), image
 
 
@@ -134,5 +139,5 @@ def _write_table(file: Path, header, rows: list[dict[str, str]], blank=()) -> No
 
 def _fingerprint() -> str:
     """Changes with whatever changes the files: these modules, and the libraries that draw."""
-    sources = "".join(inspect.getsource(inspect.getmodule(part)) for part in (write_newsroom, drawing.draw, grammar.tell))
+    sources = "".join(inspect.getsource(module) for module in (drawing, grammar, sys.modules[__name__]))
     return hashlib.sha256(f"{sources} {PIL.__version__} {np.__version__}".encode()).hexdigest()

@@ -1,5 +1,6 @@
 """Several runs on the same articles, scored side by side."""
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,12 @@ import numpy as np
 
 from ..retrieval import MAX_RANK, Ranking
 from .bootstrap import bootstrap_intervals
-from .scoring import DEFAULT_KS, article_scores, gold_ranks, score
+from .scoring import DEFAULT_KS, article_scores, compute_scores, gold_ranks, warnings
+
+logger = logging.getLogger(__name__)
+
+# what all runs have in common, or is worst in the one with the shortest lists
+_SHARED = ("num_candidates", "num_gold_not_candidates", "saturated_ks", "longest_list", "truncated_ks")
 
 
 def compare_runs(
@@ -32,14 +38,18 @@ def compare_runs(
             Of the bootstrap.
 
     Returns:
-        `dict`, ready for JSON: `"num_articles"`, `"num_candidates"`, `"saturated_ks"`, `"chance"` (metric to what a
+        `dict`, ready for JSON: `"num_articles"`, `"num_candidates"`, `"num_gold_not_candidates"`, `"saturated_ks"`,
+        `"longest_list"` and `"truncated_ks"` (those of the run with the shortest lists), `"chance"` (metric to what a
         random order would score), `"runs"` (name to metric to `{"mean", "low", "high"}`, and the counts of [`score`])
         and `"differences"` (the same for each run but the first, minus the first).
 
     Raises:
         [`NewsMatchError`]: as [`score`].
     """
-    scores = {name: score(ranking, gold, ks, candidates) for name, ranking in rankings.items()}
+    scores = {name: compute_scores(ranking, gold, ks, candidates) for name, ranking in rankings.items()}
+    for message in dict.fromkeys(message for result in scores.values() for message in warnings(result)):
+        logger.warning(message)
+    shortest = min(scores.values(), key=lambda result: result["longest_list"])
     by_article = {name: article_scores(gold_ranks(ranking, gold), ks) for name, ranking in rankings.items()}
     first = next(iter(by_article))
     columns = {("run", name, metric): array for name, arrays in by_article.items() for metric, array in arrays.items()}
@@ -60,9 +70,8 @@ def compare_runs(
         row.update({count: scores[name][count] for count in ("num_missing", "num_without_gold")})
     return {
         "num_articles": len(gold),
-        "num_candidates": None if candidates is None else len(candidates),
-        "saturated_ks": next(iter(scores.values()))["saturated_ks"],
-        "chance": None if candidates is None else chance_level(len(candidates), ks),
+        **{name: shortest[name] for name in _SHARED},
+        "chance": None if candidates is None else chance_level(shortest["num_candidates"], ks),
         "runs": runs,
         "differences": table("difference"),
     }

@@ -5,13 +5,23 @@ from typing import Any
 
 from rich.table import Table
 
-from .scoring import metric_names
+from .scoring import is_truncated, metric_names
 
 
-def metric_label(metric: str, saturated_ks: list[int] | tuple[int, ...] = ()) -> str:
-    """A metric's heading, marked when its k is not below the number of candidates."""
-    mark = "*" if metric.startswith("recall@") and int(metric.split("@")[1]) in saturated_ks else ""
+def metric_label(metric: str, mark: str = "") -> str:
+    """A metric's heading, and a mark behind it."""
     return metric.replace("mrr", "MRR").replace("recall", "Recall") + mark
+
+
+def _labels(comparison: Mapping[str, Any]) -> list[str]:
+    """The headings, marked when k is not below the number of candidates (*) or the lists end before it (†)."""
+    labels = []
+    for metric in _metrics(comparison):
+        name, k = metric.split("@")
+        saturated = name == "recall" and int(k) in comparison["saturated_ks"]
+        truncated = is_truncated(int(k), comparison["longest_list"], comparison["num_candidates"])
+        labels.append(metric_label(metric, "*" * saturated + "†" * truncated))
+    return labels
 
 
 def _metrics(comparison: Mapping[str, Any]) -> list[str]:
@@ -47,6 +57,8 @@ def caption(comparison: Mapping[str, Any]) -> str:
     text += "; 95 % bootstrap intervals, clustered by picture"
     if comparison["saturated_ks"]:
         text += "; * k is not below the number of candidates"
+    if "†" in "".join(_labels(comparison)):
+        text += f"; † lists end at rank {comparison['longest_list']}, what is below is not counted"
     return text + "."
 
 
@@ -54,9 +66,8 @@ def terminal_table(comparison: Mapping[str, Any], title: str, intervals: bool = 
     """The comparison as a `rich` table, the interval below each value (100 columns wide, 80 without)."""
     table = Table(title=title, caption=caption(comparison) if intervals else "Wider terminals show the intervals.")
     table.add_column("run")
-    for metric in _metrics(comparison):
-        label = metric_label(metric, comparison["saturated_ks"]).replace("@", "\n@")
-        table.add_column(label, justify="right", no_wrap=True)
+    for label in _labels(comparison):
+        table.add_column(label.replace("@", "\n@"), justify="right", no_wrap=True)
     for name, cells in _rows(comparison):
         separate = "\n" if intervals else " "
         lines = ["\n".join(filter(None, cell)).replace(" to ", "\nto ") if intervals else cell[0] for cell in cells]
@@ -66,8 +77,8 @@ def terminal_table(comparison: Mapping[str, Any], title: str, intervals: bool = 
 
 def markdown_table(comparison: Mapping[str, Any], title: str) -> str:
     """The comparison as Markdown, the interval behind each value."""
-    metrics = [metric_label(metric, comparison["saturated_ks"]).replace("*", r"\*") for metric in _metrics(comparison)]
-    lines = [f"### {title}", "", f"| run | {' | '.join(metrics)} |", f"| --- |{' ---: |' * len(metrics)}"]
+    labels = [label.replace("*", r"\*") for label in _labels(comparison)]
+    lines = [f"### {title}", "", f"| run | {' | '.join(labels)} |", f"| --- |{' ---: |' * len(labels)}"]
     for name, cells in _rows(comparison):
         values = [f"{value} ({interval})" if interval else value for value, interval in cells]
         lines.append(f"| {name} | {' | '.join(values)} |")

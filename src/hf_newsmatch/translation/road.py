@@ -1,6 +1,5 @@
 """Translation on the ordinary road: the data of a run, before they are split."""
 
-import logging
 from typing import Any
 
 from datasets import Dataset
@@ -9,8 +8,6 @@ from ..arguments import DataArguments
 from ..errors import NewsMatchError
 from .dataset import translate_dataset
 from .translator import Translator
-
-logger = logging.getLogger(__name__)
 
 
 class NewsTranslation:
@@ -21,17 +18,25 @@ class NewsTranslation:
 
     Args:
         data_args ([`DataArguments`]): Whether to translate, with which model, and how much.
-        parts (`Dataset`): The articles of the run, to see whether there is anything to do.
+        articles (`Dataset`): Articles of the run. When there is anything to do for them, the model is looked up now,
+            before longer work begins.
 
     Raises:
         [`NewsMatchError`]: when the model cannot be used, or does not translate into English.
     """
 
-    def __init__(self, data_args: DataArguments, *parts: Dataset):
-        self._max_sentences = data_args.max_sentences
+    def __init__(self, data_args: DataArguments, articles: Dataset):
+        self._data_args = data_args
         self._columns = [name for name in ("title", "text") if name in data_args.text_fields]
-        self._translator = None
-        if data_args.translate and not all(set(part["language"][:]) <= {"en"} for part in parts):
+        self._translator: Translator | None = None
+        self._prepare(articles)
+
+    def _prepare(self, articles: Dataset) -> bool:
+        """Whether there is anything to translate, with the translator for it."""
+        data_args = self._data_args
+        if not data_args.translate or set(articles["language"][:]) <= {"en"}:
+            return False
+        if self._translator is None:
             self._translator = Translator(data_args.translation_model, data_args.translation_revision, share=False)
             target = self._translator.checkpoint.target_language
             if target != "en":
@@ -39,12 +44,14 @@ class NewsTranslation:
                     f"'{data_args.translation_model}' translates into '{target}', but CLIP reads English; name a"
                     " checkpoint like Helsinki-NLP/opus-mt-de-en."
                 )
+        return True
 
     def __call__(self, articles: Dataset) -> Dataset:
         """The articles in English."""
-        if self._translator is None:
+        if not self._prepare(articles):
             return articles
-        return translate_dataset(articles, self._columns, self._translator, max_sentences=self._max_sentences)
+        max_sentences = self._data_args.max_sentences
+        return translate_dataset(articles, self._columns, self._translator, max_sentences=max_sentences)
 
     def report(self) -> dict[str, Any] | None:
         """What the run's record says about it; `None` when nothing was translated."""
