@@ -12,6 +12,7 @@ _EXPORTS = {
     "ContrastiveTrainingArguments": "trainer",
     "NewsMatchError": "errors",
     "Ranking": "retrieval",
+    "Translator": "translation",
     "check_pictures": "data.pictures",
     "choose_alpha": "wise_ft",
     "chronological_split": "data.splits",
@@ -33,6 +34,7 @@ _EXPORTS = {
     "score": "metrics",
     "split_report": "data.splits",
     "sweep_alpha": "wise_ft",
+    "translate_dataset": "translation",
     "write_newsroom": "demo.newsroom",
     "write_predictions": "retrieval",
 }
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from .modeling import load_clip
     from .retrieval import Ranking, rank, rank_articles, read_predictions, write_predictions
     from .trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+    from .translation import Translator, translate_dataset
     from .wise_ft import choose_alpha, interpolate, sweep_alpha
 
 

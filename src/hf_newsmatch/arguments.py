@@ -18,6 +18,7 @@ from .errors import NewsMatchError, first_sentence
 from .retrieval import MAX_RANK
 
 DEFAULT_OUTPUT_DIR = "outputs/demo"
+DEFAULT_TRANSLATION_MODEL = "Helsinki-NLP/opus-mt-de-en"
 
 
 @dataclass
@@ -72,6 +73,25 @@ class DataArguments:
     )
     skip_bad_rows: bool = field(
         default=False, metadata={"help": "Leave out rows that cannot be read and list them, instead of stopping."}
+    )
+    use_english_columns: bool = field(
+        default=True, metadata={"help": "Take the English translation of a list that has one (titleEN, textEN)."}
+    )
+    translate: bool = field(
+        default=False,
+        metadata={
+            "help": "Translate what is not in English, cached by content; scripts/translate.py has more options."
+        },
+    )
+    translation_model: str = field(
+        default=DEFAULT_TRANSLATION_MODEL,
+        metadata={"help": "A Marian checkpoint into English, a Hub id or a folder; 'demo' is the tiny one inside."},
+    )
+    translation_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of the translation model."}
+    )
+    max_sentences: int | None = field(
+        default=None, metadata={"help": "Sentences of a text to translate, the rest is left out; by default all."}
     )
 
     def __post_init__(self):
@@ -171,6 +191,63 @@ def _check_least(arguments: Any, **least: int) -> None:
             raise ValueError(f"--{name} must be at least {bound}, not {getattr(arguments, name)}.")
 
 
+@dataclass
+class TranslateArguments:
+    """What `scripts/translate.py` takes."""
+
+    articles_file: str | None = field(
+        default=None, metadata={"help": "The articles to translate, any NewsImages edition or a Hub id."}
+    )
+    output_file: str | None = field(
+        default=None, metadata={"help": "Where to; by default outputs/translated/NAME with the ending of the format."}
+    )
+    format: str = field(
+        default="parquet",
+        metadata={
+            "help": "parquet: translated columns, the originals as title_source and text_source; tsv: the original"
+            " columns, the translated ones as titleEN and textEN. All scripts read both as English."
+        },
+    )
+    translation_model: str = field(
+        default=DEFAULT_TRANSLATION_MODEL,
+        metadata={"help": "A Marian checkpoint, a Hub id or a folder; 'demo' is the tiny one inside the package."},
+    )
+    translation_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of the translation model."}
+    )
+    source_language: str | None = field(
+        default=None, metadata={"help": "What the model translates from, if the checkpoint does not say so."}
+    )
+    target_language: str | None = field(default=None, metadata={"help": "What it translates into, likewise."})
+    language: str | None = field(
+        default=None,
+        metadata={"help": "The language of all articles; by default what the list says, else detected for each."},
+    )
+    columns: list[str] = field(default_factory=lambda: ["title", "text"], metadata={"help": "What to translate."})
+    max_sentences: int | None = field(
+        default=None, metadata={"help": "Sentences of a text to translate, the rest is left out; by default all."}
+    )
+    use_english_columns: bool = field(
+        default=True, metadata={"help": "Take the English translation of a list that has one (titleEN, textEN)."}
+    )
+    backend: str = field(default="torch", metadata={"help": "torch, or ctranslate2 where that is installed."})
+    dtype: str | None = field(
+        default=None,
+        metadata={"help": "float32 (default), float16 or bfloat16; with ctranslate2 int8 (default), float32 …"},
+    )
+    device: str | None = field(default=None, metadata={"help": "By default the accelerator when there is one."})
+    num_beams: int | None = field(
+        default=None, metadata={"help": "Beams of the search; by default what the checkpoint says. 1 is fastest."}
+    )
+    tokens_per_batch: int = field(default=2048, metadata={"help": "Source tokens a batch, padding included."})
+    cache_file: str | None = field(
+        default=None, metadata={"help": "The sqlite file of what is done; by default in the cache of datasets."}
+    )
+    skip_bad_rows: bool = field(
+        default=False, metadata={"help": "Leave out rows that cannot be read and list them, instead of stopping."}
+    )
+
+
 def parse_arguments(
     *dataclass_types: type,
     description: str,
@@ -261,7 +338,7 @@ def _read_recipe(file: str | Path, dataclass_types: Sequence[type]) -> dict[str,
 def _all_dataclasses() -> list[type]:
     from .trainer import ContrastiveTrainingArguments
 
-    scripts = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments]
+    scripts = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments, TranslateArguments]
     return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *scripts]
 
 

@@ -24,6 +24,7 @@ from .errors import NewsMatchError
 from .files import atomic_path, sha256, write_json
 from .modeling import DEMO_MODEL, is_local, load_config
 from .retrieval import Ranking, read_predictions
+from .translation.road import NewsTranslation
 
 logger = logging.getLogger(__name__)
 
@@ -199,11 +200,11 @@ class Experiment:
             for name, value in dataclasses.asdict(_absolute(data_args)).items()
             if value != _default(DataArguments, name)
         }
-        changed = {name for name, value in given.items() if section["arguments"][name] != value}
+        changed = {name for name, value in given.items() if section["arguments"].get(name) != value}
         other = sorted(changed - set(_TEST_ARGUMENTS))
         if other:
             raise NewsMatchError(
-                f"{self.output_dir} was made with --{other[0]} {section['arguments'][other[0]]}; name another"
+                f"{self.output_dir} was made with --{other[0]} {section['arguments'].get(other[0])}; name another"
                 " --output_dir for other data."
             )
         if changed:
@@ -336,8 +337,9 @@ def load_news_data(
         for name in _TEST_ARGUMENTS[1:]:
             if getattr(data_args, name):
                 raise NewsMatchError(f"--{name} belongs to a test list; name that with --test_articles_file.")
-    pairs = load_pairs(data_args.articles_file, data_args.image_dir, skip_bad_rows=data_args.skip_bad_rows)
+    pairs = load_pairs(data_args.articles_file, data_args.image_dir, **_reading(data_args))
     _check_fields(pairs, data_args)
+    translation = NewsTranslation(data_args, pairs)
     usable, unusable = _usable(pairs, unusable)
     if not len(usable):
         raise NewsMatchError(
@@ -345,6 +347,10 @@ def load_news_data(
             " names the folder that holds them."
         )
     test, unusable_test = _test_part(data_args, unusable_test)
+
+    usable = translation(usable)
+    if test is not None:
+        test.articles = translation(test.articles)
 
     holdout = data_args.holdout_test if data_args.holdout_test is not None else test is None
     oldest, held_out = usable, None
@@ -358,6 +364,7 @@ def load_news_data(
     report = {
         "holdout_test": holdout,
         "split": split_report(splits),
+        "translation": translation.report(),
         "pairs_without_usable_picture": len(pairs) - len(usable),
         "unusable_pictures": _count(unusable),
         "test_list": None,
@@ -439,7 +446,7 @@ def _test_part(
     file = data_args.test_articles_file
     if not file:
         return None, []
-    articles = load_articles(file, skip_bad_rows=data_args.skip_bad_rows)
+    articles = load_articles(file, **_reading(data_args))
     images = load_images(data_args.test_images or file, data_args.test_image_dir or data_args.image_dir)
     images, unusable = _usable(images, unusable)
     if not len(images):
@@ -450,6 +457,11 @@ def _test_part(
     # a list that links its own pictures is its own gold
     gold_file = data_args.gold_file or (None if data_args.test_images else file)
     return Part(articles, images, load_gold(gold_file, articles) if gold_file else None), unusable
+
+
+def _reading(data_args: DataArguments) -> dict[str, bool]:
+    """How lists of articles are read."""
+    return {"skip_bad_rows": data_args.skip_bad_rows, "translated": data_args.use_english_columns}
 
 
 def _check_fields(pairs: Dataset, data_args: DataArguments) -> None:

@@ -16,6 +16,7 @@ class Layout:
             The first one that holds anything is used for the whole list, so that two kinds of ids never mix.
         required (`tuple[str, ...]`): The columns that tell this layout from the others; all of `header` by default.
         english (`dict[str, str]`): Columns with a ready English translation of `title` and `text`.
+        original (`dict[str, str]`): Columns with what `title`, `text` and `language` were before a translation.
         without_header (`bool`): Whether the list also exists without its header line.
         alone (`bool`): Whether a list of this layout has no other columns.
     """
@@ -25,6 +26,7 @@ class Layout:
     columns: dict[str, tuple[str, ...]]
     required: tuple[str, ...] = ()
     english: dict[str, str] = field(default_factory=dict)
+    original: dict[str, str] = field(default_factory=dict)
     without_header: bool = False
     alone: bool = False
 
@@ -73,6 +75,7 @@ LAYOUTS = (
             "image_id": ("iid",),
             "image_file": ("imgfile",),
         },
+        english={"title": "titleen", "text": "texten"},
     ),
     Layout(
         name="NewsImages 2021, pictures",
@@ -131,6 +134,9 @@ LAYOUTS = (
         header=("article_id", "title", "text", "language", "url", "published", "image_id", "image_file"),
         required=("article_id", "title"),
         columns=_OUR_COLUMNS,
+        # what scripts/translate.py adds: the first two in its TSV files, the others in its Parquet files
+        english={"title": "titleen", "text": "texten"},
+        original={"title": "title_source", "text": "text_source", "language": "language_source"},
     ),
     Layout(
         name="our own columns, without titles",

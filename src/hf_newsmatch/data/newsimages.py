@@ -29,7 +29,7 @@ from .tables import RawTable, read_dataset, read_table
 logger = logging.getLogger(__name__)
 
 # Part of the cache key: raise it whenever parsing or cleaning gives another result.
-READER_VERSION = 2
+READER_VERSION = 3
 # Below this many rows starting processes takes longer than they save.
 ROWS_WORTH_A_PROCESS = 5_000
 

@@ -43,7 +43,8 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[p
         raw (`RawTable`): The list.
         kind (`str`): What the list is read as: `"pairs"`, `"articles"`, `"images"`, or `"links"`, pairs that need no
             texts. Each row must have an article id of its own, or for `"images"` a picture.
-        translated (`bool`, *optional*, defaults to `True`): Whether to take a list's own English translation.
+        translated (`bool`, *optional*, defaults to `True`): Whether to take a list's own English translation,
+            rather than what was translated.
 
     Returns:
         The good rows with the features [`RECORD_FEATURES`], and what is wrong with the others, by line.
@@ -173,6 +174,10 @@ def _texts(raw: RawTable, translated: bool) -> tuple[list[str], list[str], list[
             # a row whose translation is missing keeps its original, and says no language
             if _value(title) or _value(text):
                 titles[i], texts[i], languages[i] = _text(title), _text(text), "en"
+    if not translated:
+        for name, cells, clean in (("title", titles, _text), ("text", texts, _text), ("language", languages, _value)):
+            original = raw.columns.get(raw.layout.original.get(name), ())
+            cells[: len(original)] = map(clean, original)
     return titles, texts, languages
 
 

@@ -1,0 +1,105 @@
+"""German data on the ordinary road: translated before the split, in every step alike."""
+
+import datasets
+import pytest
+from conftest import make_picture
+
+from hf_newsmatch import NewsMatchError
+from hf_newsmatch.arguments import DataArguments, ModelArguments
+from hf_newsmatch.experiment import Experiment, load_news_data
+from hf_newsmatch.translation import road
+
+from .conftest import all_sentences
+
+SENTENCES = all_sentences()[:20]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture
+def news(tmp_path):
+    """Linked German articles and an unlinked German test list."""
+    (tmp_path / "images").mkdir()
+    lines = ["article_id\ttitle\ttext\tlanguage\timage_id\timage_file"]
+    for i, (source, _) in enumerate(SENTENCES):
+        make_picture(i).save(tmp_path / "images" / f"P{i}.png")
+        lines.append(f"a{i}\t{source.rstrip('.')}\t{source}\tde\tP{i}\tP{i}.png")
+    (tmp_path / "articles.tsv").write_text("\n".join(lines) + "\n")
+    test = [
+        "article_id\ttitle\ttext\tlanguage",
+        *(line.rsplit("\t", 2)[0].replace("a", "t", 1) for line in lines[1:6]),
+    ]
+    (tmp_path / "test.tsv").write_text("\n".join(test) + "\n")
+    return tmp_path
+
+
+def arguments(folder, marian, **kwargs) -> DataArguments:
+    return DataArguments(
+        articles_file=str(folder / "articles.tsv"),
+        test_articles_file=str(folder / "test.tsv"),
+        test_images=str(folder / "images"),
+        **{"translate": True, "translation_model": str(marian), **kwargs},
+    )
+
+
+def test_pairs_and_test_articles_are_translated(news, marian):
+    data = load_news_data(arguments(news, marian))
+    texts = [*data.train["text"], *data.validation["text"]]
+    assert texts == [target for _, target in SENTENCES]
+    assert data.parts["test"].articles["text"][:] == [target for _, target in SENTENCES[:5]]
+    assert set(data.train["language"]) == {"en"}
+    assert data.train["image"][0].size == make_picture(0).size
+    report = data.report["translation"]
+    assert (report["model"], report["kept"]) == (str(marian), [])
+    assert report["sentences"] == 2 * (len(SENTENCES) + 5)
+
+
+def test_only_what_clip_reads_is_translated(news, marian):
+    data = load_news_data(arguments(news, marian, text_fields=["title"]))
+    assert data.report["translation"]["sentences"] == len(SENTENCES) + 5
+    assert data.train["text"][0] == SENTENCES[0][0]
+
+
+def test_without_the_flag_nothing_is(news):
+    data = load_news_data(arguments(news, "no/such-model", translate=False))
+    assert data.train["text"][0] == SENTENCES[0][0]
+    assert data.report["translation"] is None
+
+
+def test_english_data_need_no_model(news, marian):
+    """The recipe of a German data set serves the lists with English columns, too."""
+    for name in ("articles.tsv", "test.tsv"):
+        header, *lines = (news / name).read_text().splitlines()
+        rows = [f"{header}\ttitleEN\ttextEN", *(f"{line}\tTitle {i}\tText {i}" for i, line in enumerate(lines))]
+        (news / name).write_text("\n".join(rows) + "\n")
+    data = load_news_data(arguments(news, "no/such-model"))
+    assert data.train["text"][0] == "Text 0"
+    # unless the user wants a translation of their own
+    data = load_news_data(arguments(news, marian, use_english_columns=False))
+    assert data.train["text"][0] == SENTENCES[0][1]
+
+
+def test_later_steps_read_the_same_from_the_cache(news, marian, checkpoints, monkeypatch):
+    model_args = ModelArguments(model_name_or_path=str(checkpoints / "zero_shot"))
+    experiment, data = Experiment.create(news / "run", arguments(news, marian), model_args)
+    assert experiment.record["data"]["translation"]["sentences"] == 2 * (len(SENTENCES) + 5)
+
+    class Loaded(road.Translator):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.checkpoint.load_model = lambda dtype: pytest.fail("the model was loaded again")
+
+    monkeypatch.setattr(road, "Translator", Loaded)
+    again = Experiment.open(news / "run").data()
+    assert again.train["text"][:] == data.train["text"][:]
+    assert again.parts["test"].articles[:] == data.parts["test"].articles[:]
+
+
+def test_refuses(news, marian):
+    with pytest.raises(NewsMatchError, match="No Marian checkpoint in 'no/such-model'"):
+        load_news_data(arguments(news, "no/such-model"))
+    with pytest.raises(NewsMatchError, match="max_sentences is 0"):
+        load_news_data(arguments(news, marian, max_sentences=0))
