@@ -1,10 +1,10 @@
-"""Build the demo's tiny CLIP from nothing: a vocabulary, a model, and training on the general domain.
+"""Build the demo's two tiny checkpoints from nothing: a CLIP, and a Marian that translates German into English.
 
-    python scripts/build_demo_assets.py                               # replaces the checkpoint inside the package
-    python scripts/build_demo_assets.py --output_dir /tmp/clip --seed 1
+    python scripts/build_demo_assets.py                               # replaces the checkpoints inside the package
+    python scripts/build_demo_assets.py --assets marian_de_en --output_dir /tmp/assets --seed 1
 
-The news themselves are not trained on, only the words they share with the general domain. What the model then knows
-of the news is measured on corpora that the demo does not use.
+CLIP does not see the news themselves, only the words they share with the general domain; Marian sees news of a seed of
+its own. What they then know is measured on corpora that the demo does not use.
 """
 
 import argparse
@@ -15,7 +15,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import datasets
-import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer, set_seed
 from transformers.models.clip import CLIPImageProcessorPil
@@ -23,8 +22,10 @@ from transformers.models.clip import CLIPImageProcessorPil
 import hf_newsmatch as nm
 from hf_newsmatch.data.collator import join_text
 from hf_newsmatch.demo import grammar, newsroom
+from hf_newsmatch.demo.marian import build_tiny_marian
 from hf_newsmatch.errors import exits_cleanly
 from hf_newsmatch.files import atomic_path
+from hf_newsmatch.translation.sentences import split_sentences
 
 CONTEXT, PIXELS, PATCH = 48, 48, 8
 TUNING_SEEDS = (11, 12, 13)  # never 0, the demo's own
@@ -86,16 +87,52 @@ def zero_shot(model: CLIPModel, processor: CLIPProcessor, seed: int) -> float:
         return nm.score(ranking, nm.load_gold(news / "test_gold.tsv"))["mrr@100"]
 
 
+def sentence_pairs(seed: int, n: int) -> list[tuple[str, str]]:
+    """Distinct sentences of news and their translations: Marian translates sentence by sentence."""
+    pairs: dict[tuple[str, str], None] = {}
+    for texts in grammar.parallel_headlines(seed, n):
+        sides = [
+            [sentence.strip() for sentence in split_sentences(text, language)]
+            for text, language in zip(texts, ("de", "en"))
+        ]
+        pairs.update(dict.fromkeys(zip(*sides) if len(sides[0]) == len(sides[1]) else [texts]))
+    return list(pairs)
+
+
+def exact_matches(folder: Path, pairs: list[tuple[str, str]]) -> float:
+    """The share of sentences that are translated word for word as the grammar says."""
+    translator = nm.Translator(folder)
+    translations = translator.translate([german for german, _ in pairs], "de")
+    return sum(ours == english for ours, (_, english) in zip(translations, pairs)) / len(pairs)
+
+
+def build_marian(args: argparse.Namespace, folder: Path) -> None:
+    """The translator of the German portal."""
+    build_tiny_marian(sentence_pairs(args.seed, 9_000), folder, seed=args.seed)
+    for seed in TUNING_SEEDS:
+        print(f"translated exactly, sentences of seed {seed}: {exact_matches(folder, sentence_pairs(seed, 200)):.3f}")
+
+
 @exits_cleanly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--output_dir", default=str(files("hf_newsmatch") / "demo" / "clip"))
+    parser.add_argument("--assets", nargs="+", choices=("clip", "marian_de_en"), default=["clip", "marian_de_en"])
+    parser.add_argument(
+        "--output_dir", default=str(files("hf_newsmatch") / "demo"), help="Each becomes a folder here."
+    )
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--num_pairs", type=int, default=20_000, help="Pairs of the general domain to train on.")
     parser.add_argument("--num_train_epochs", type=float, default=6)
     args = parser.parse_args()
-    set_seed(args.seed)
+    for name in args.assets:
+        set_seed(args.seed)
+        folder = Path(args.output_dir) / name
+        (build_clip if name == "clip" else build_marian)(args, folder)
+        print(f"The checkpoint is in {folder}.")
 
+
+def build_clip(args: argparse.Namespace, folder: Path) -> None:
+    """The model that all demo runs begin with."""
     general = general_domain(args.num_pairs, args.seed)
     # names of the news belong to the vocabulary, though training never shows whom they name
     news = [english for _, english in grammar.parallel_headlines(args.seed, 5_000)]
@@ -122,6 +159,8 @@ def main() -> None:
                 save_strategy="no",
                 load_best_model_at_end=False,
                 report_to="none",
+                # nothing recurs in the general domain; with this the checkpoint was built
+                distinct_batches=False,
                 seed=args.seed,
                 use_cpu=True,
             ),
@@ -129,14 +168,12 @@ def main() -> None:
             train_dataset=general,
         ).train()
 
-    with atomic_path(args.output_dir) as temporary:
+    with atomic_path(folder) as temporary:
         model.half().save_pretrained(temporary)
         processor.save_pretrained(temporary)
-    model = CLIPModel.from_pretrained(args.output_dir, dtype=torch.float32).eval()
-    processor = CLIPProcessor.from_pretrained(args.output_dir, backend="pil")
+    model, processor = nm.load_clip(folder)
     for seed in TUNING_SEEDS:
         print(f"zero-shot MRR@100 on the news of seed {seed}: {zero_shot(model, processor, seed):.3f}")
-    print(f"The tiny CLIP is in {args.output_dir}.")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
+from filelock import FileLock
 
 from ..errors import NewsMatchError
 
@@ -82,7 +83,9 @@ class TranslationCache:
         if self._connection is None or self._pid != os.getpid():
             self.file.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.file, timeout=60)
-            connection.execute("PRAGMA journal_mode=WAL")
+            # two processes that change a new file's mode at once would not wait for each other
+            with FileLock(f"{self.file}.lock"):
+                connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS translations (key BLOB PRIMARY KEY, text TEXT NOT NULL, problem TEXT)"
