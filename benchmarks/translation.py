@@ -331,7 +331,8 @@ class PeakMemory:
 def show(name: str, results: dict[str, dict[str, float]]) -> None:
     """One line as soon as an engine is done."""
     result = results[name]
-    print(f"{name}: {result['seconds']:.1f} s, {result['texts_per_second']:.3f} texts a second", flush=True)
+    rate = f"{result['texts_per_second']:.3f} texts a second"
+    print(f"{name}: {result['seconds']:.1f} s, {result['cpu_seconds']:.1f} s of CPU time, {rate}", flush=True)
 
 
 def table(summary: dict[str, Any]) -> Table:

@@ -14,8 +14,7 @@ import logging
 from datetime import datetime
 from pathlib import Path
 
-import pyarrow.compute as pc
-from datasets import Dataset, Image
+from datasets import Dataset
 
 from hf_newsmatch.arguments import TranslateArguments, parse_arguments, set_up_logging, use_all_cores
 from hf_newsmatch.data.newsimages import load_articles, load_pairs
@@ -96,12 +95,9 @@ def load(args: TranslateArguments) -> Dataset:
     """The articles, with the links to their pictures where the list has them, and pictures that lie inside it."""
     reading = {"translated": args.use_english_columns, "skip_bad_rows": args.skip_bad_rows}
     try:
-        dataset = load_pairs(args.articles_file, **reading)
+        return load_pairs(args.articles_file, find_pictures=False, **reading)
     except NewsMatchError:  # without links; whatever else is wrong is found again
         return load_articles(args.articles_file, **reading)
-    images = dataset.cast_column("image", Image(decode=False)).with_format("arrow")
-    inside = pc.struct_field(images[:]["image"].combine_chunks(), "bytes").null_count < len(dataset)
-    return dataset if inside else dataset.remove_columns("image")
 
 
 def write_parquet(dataset: Dataset, file: Path) -> None:

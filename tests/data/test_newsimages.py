@@ -72,6 +72,36 @@ def test_pairs_of_an_organisers_list(write, tmp_path):
     assert set(pairs["language"]) == set(pairs["date_number"]) == {None}
 
 
+def test_pictures_need_not_be_looked_up(write, tmp_path, caplog):
+    path = write("article_id\ttitle\timage_id\timage_file\n1\tTitle\tA\tA.jpg\n")
+    pairs = load_pairs(path, find_pictures=False)
+    assert read(pairs, "article_id", "image_id", "image_file") == [("1", "A", "A.jpg")]
+    assert "image" not in pairs.column_names
+    assert not caplog.records
+
+
+def test_translations_and_originals_of_our_own_columns(write):
+    header = "article_id\ttitle\ttext\tlanguage"
+    tsv = write(f"{header}\ttitleEN\ttextEN\na\tTitel\tText\tde\tTitle\tEnglish\nb\tTitre\tTexte\tfr\t\t\n")
+    assert read(load_articles(tsv), "title", "text", "language") == [
+        ("Title", "English", "en"),
+        ("Titre", "Texte", "fr"),
+    ]
+    assert read(load_articles(tsv, translated=False), "title", "language") == [("Titel", "de"), ("Titre", "fr")]
+    sources = "title_source\ttext_source\tlanguage_source"
+    parquet = write(f"{header}\t{sources}\na\tTitle\tEnglish\ten\tTitel\tText\tde\n", "other.tsv")
+    assert read(load_articles(parquet), "title", "text", "language") == [("Title", "English", "en")]
+    assert read(load_articles(parquet, translated=False), "title", "text", "language") == [("Titel", "Text", "de")]
+
+
+def test_an_organisers_list_with_english_columns(write):
+    path = write(
+        "# article\taid\turl\thashvalue\ttitle\ttext\ttitleEN\ttextEN\n1\t2\tu\t\tTitel\tText\tTitle\tEnglish\n"
+    )
+    assert read(load_articles(path), "article_id", "title", "text", "language") == [("1", "Title", "English", "en")]
+    assert read(load_articles(path, translated=False), "title", "language") == [("Titel", None)]
+
+
 def test_raw_values_stay_reachable(write):
     path = write(LINKED)
     raw, clean = load_pairs(path, clean=False), load_pairs(path)

@@ -85,6 +85,7 @@ def test_english_data_need_no_model(news, marian):
 def test_later_steps_read_the_same_from_the_cache(news, marian, checkpoints, monkeypatch):
     model_args = ModelArguments(model_name_or_path=str(checkpoints / "zero_shot"))
     experiment, data = Experiment.create(news / "run", arguments(news, marian), model_args)
+    experiment.save()
     assert experiment.record["data"]["translation"]["sentences"] == 2 * (len(SENTENCES) + 5)
 
     class Loaded(road.Translator):

@@ -44,6 +44,7 @@ def load_pairs(
     clean: bool = True,
     translated: bool = True,
     skip_bad_rows: bool = False,
+    find_pictures: bool = True,
     num_proc: int | None = None,
 ) -> Dataset:
     """Load articles together with the pictures that were published with them.
@@ -62,6 +63,8 @@ def load_pairs(
             Whether to take the English columns of a list that has its own. `False` gives the originals.
         skip_bad_rows (`bool`, *optional*, defaults to `False`):
             Whether to leave out rows that cannot be read, with a warning that counts them, rather than stop.
+        find_pictures (`bool`, *optional*, defaults to `True`):
+            Whether to look the pictures up. With `False` there is a column `image` only where the source holds them.
         num_proc (`int`, *optional*):
             Processes to clean with. By default one for short lists and all cores for long ones.
 
@@ -75,6 +78,8 @@ def load_pairs(
     """
     records, pictures = _load_records(articles_file, "pairs", translated, skip_bad_rows)
     records = _clean(records, clean, num_proc)
+    if pictures is None and not find_pictures:
+        return records.select_columns([name for name in PAIR_COLUMNS if name != "image"])
     if pictures is None and image_dir is None and not _images_beside(articles_file).is_dir():
         logger.warning(
             f"{articles_file}: every image is null, since there is no folder {_images_beside(articles_file)}; "
