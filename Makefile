@@ -15,11 +15,14 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# the English feed, then the German portal, which is translated first
 demo: $(INSTALLED)
-	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml scripts/train.py --overwrite
-	$(BIN)/python scripts/interpolate.py
-	$(BIN)/python scripts/predict.py
-	$(BIN)/python scripts/evaluate.py
+	for recipe in demo demo_portal; do \
+		$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml scripts/train.py --config recipes/$$recipe.yaml --overwrite && \
+		$(BIN)/python scripts/interpolate.py --config recipes/$$recipe.yaml && \
+		$(BIN)/python scripts/predict.py --config recipes/$$recipe.yaml && \
+		$(BIN)/python scripts/evaluate.py --config recipes/$$recipe.yaml || exit; \
+	done
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

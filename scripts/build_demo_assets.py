@@ -88,21 +88,19 @@ def zero_shot(model: CLIPModel, processor: CLIPProcessor, seed: int) -> float:
 
 
 def sentence_pairs(seed: int, n: int) -> list[tuple[str, str]]:
-    """Distinct sentences of news and their translations: Marian translates sentence by sentence."""
-    pairs: dict[tuple[str, str], None] = {}
+    """The sentences of `n` texts of news and their translations: Marian translates sentence by sentence."""
+    pairs: list[tuple[str, str]] = []
     for texts in grammar.parallel_headlines(seed, n):
-        sides = [
-            [sentence.strip() for sentence in split_sentences(text, language)]
-            for text, language in zip(texts, ("de", "en"))
-        ]
-        pairs.update(dict.fromkeys(zip(*sides) if len(sides[0]) == len(sides[1]) else [texts]))
-    return list(pairs)
+        german, english = (split_sentences(text, language) for text, language in zip(texts, ("de", "en")))
+        sentences = zip(map(str.strip, german), map(str.strip, english))
+        pairs += sentences if len(german) == len(english) else [texts]
+    return pairs
 
 
 def exact_matches(folder: Path, pairs: list[tuple[str, str]]) -> float:
     """The share of sentences that are translated word for word as the grammar says."""
     translator = nm.Translator(folder)
-    translations = translator.translate([german for german, _ in pairs], "de")
+    translations = translator.translate([german for german, _ in pairs])
     return sum(ours == english for ours, (_, english) in zip(translations, pairs)) / len(pairs)
 
 

@@ -32,8 +32,10 @@ def test_recipes(file):
         *types, description="Test.", argv=["--config", str(file), "--use_cpu", "true"]
     )
     assert training.output_dir == f"outputs/{file.stem}"
-    if file.stem == "demo":
-        assert (data.demo, data.corpus_seed, model.model_name_or_path) == ("feed", 0, "demo")
+    if file.stem.startswith("demo"):
+        domain = {"demo": "feed", "demo_portal": "portal"}[file.stem]
+        assert (data.demo, data.corpus_seed, model.model_name_or_path) == (domain, 0, "demo")
+        assert (data.translate, data.translation_model == "demo") == (domain == "portal", domain == "portal")
         return
     assert all([data.articles_file, data.image_dir, data.test_articles_file, data.test_images, data.gold_file])
     assert model.model_name_or_path == "openai/clip-vit-base-patch32"
