@@ -120,8 +120,11 @@ class Experiment:
 
     def check_continues(self, before: "Experiment") -> None:
         """Refuse to go on with a training that began with other data or another base, with a [`NewsMatchError`]."""
-        for section, name in (("base_model", "base model"), ("data", "data")):
-            if self.record[section] != before.record[section]:
+        for name, now, then in (
+            ("base model", self.record["base_model"], before.record["base_model"]),
+            *(("data", self.record["data"][part], before.record["data"][part]) for part in ("arguments", "files")),
+        ):
+            if now != then:
                 raise NewsMatchError(
                     f"The training in {self.output_dir} began with another {name} than is named now; start over"
                     " with --overwrite, or name what it began with."
