@@ -12,6 +12,7 @@ own, one after the other; time begins with its model loaded and warm. CPU time i
 use, too. Memory is what the process takes beside the model, sampled.
 """
 
+import copy
 import json
 import logging
 import multiprocessing
@@ -19,7 +20,9 @@ import random
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ from typing import Any
 import psutil
 import torch
 from rich.table import Table
-from transformers import GenerationConfig, MarianConfig, MarianMTModel
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, MarianConfig, MarianMTModel
 
 from hf_newsmatch.arguments import parse_arguments, set_up_logging
 from hf_newsmatch.console import make_console
@@ -41,10 +44,16 @@ from hf_newsmatch.translation.checkpoint import MarianCheckpoint
 VOCABULARY = 58101  # of opus-mt-de-en, like the sizes below
 PLAIN_BATCH = 8
 ENGINES = {
-    "model card's loop": ("plain", "float32"),
-    "ours, PyTorch": ("torch", "float32"),
-    "ours, CTranslate2 float32": ("ctranslate2", "float32"),
-    "ours, CTranslate2 int8": ("ctranslate2", "int8"),
+    "plain": ("plain", "float32"),
+    "torch": ("torch", "float32"),
+    "ctranslate2-float32": ("ctranslate2", "float32"),
+    "ctranslate2": ("ctranslate2", "int8"),
+}
+LABELS = {
+    "plain": "model card's loop",
+    "torch": "ours, PyTorch",
+    "ctranslate2-float32": "ours, CTranslate2 float32",
+    "ctranslate2": "ours, CTranslate2 int8",
 }
 
 
@@ -58,6 +67,9 @@ class BenchmarkArguments:
     )
     num_beams: int = field(default=6, metadata={"help": "Beams; opus-mt-de-en's own number."})
     threads: int = field(default=0, metadata={"help": "Threads of each engine; 0 leaves it to PyTorch."})
+    engines: list[str] = field(
+        default_factory=lambda: list(ENGINES)[1:], metadata={"help": "What to compare with the loop."}
+    )
     seed: int = field(default=0, metadata={"help": "Of the texts and the weights."})
     output_file: str = field(
         default="outputs/benchmarks/translation.json", metadata={"help": "Where the numbers are kept."}
@@ -70,13 +82,16 @@ def main() -> None:
     set_up_logging()
     if args.texts < 1:
         raise NewsMatchError(f"--texts is {args.texts}; give at least 1.")
+    for name in args.engines:
+        if name not in ENGINES:
+            raise NewsMatchError(f"There is no engine '{name}'; the engines are {', '.join(ENGINES)}.")
     texts = invent_texts(args.texts, args.seed)
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         model = args.model or str(write_checkpoint(Path(folder) / "random", args))
-        for name, (backend, dtype) in ENGINES.items():
-            results[name] = in_a_process(model, texts, backend, dtype, args, folder)
-            show(name, results)
+        for name in ("plain", *(name for name in args.engines if name != "plain")):
+            results[LABELS[name]] = in_a_process(model, texts, *ENGINES[name], args, folder)
+            show(LABELS[name], results)
     summary = {
         "texts": args.texts,
         "characters": sum(map(len, texts)),
@@ -212,14 +227,15 @@ def in_a_process(
     model: str, texts: Sequence[str], backend: str, dtype: str, args: BenchmarkArguments, folder: str
 ) -> dict[str, float]:
     """Run an engine in a fresh process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, (model, list(texts), backend, dtype, args, folder))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure, model, list(texts), backend, dtype, args, folder).result()
 
 
 def measure(
     model: str, texts: list[str], backend: str, dtype: str, args: BenchmarkArguments, folder: str
 ) -> dict[str, float]:
     """Time and memory of one engine."""
+    warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)  # random weights give nothing that the guard lets pass
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -253,11 +269,27 @@ class Plain:
         for start in range(0, len(texts), PLAIN_BATCH):
             inputs = tokenizer(texts[start : start + PLAIN_BATCH], return_tensors="pt", padding=True)
             held = inputs["input_ids"].shape[1]
-            lengths = {"min_new_tokens": held, "max_new_tokens": held} if self.hold else {}
-            generation = GenerationConfig(**{**self.checkpoint.generation.to_dict(), "max_length": None, **lengths})
-            generated = self.model.generate(**inputs, generation_config=generation)
+            generation = copy.deepcopy(self.checkpoint.generation)
+            processors = LogitsProcessorList()
+            if self.hold:
+                generation.max_length = held + 1
+                processors.append(Hold(held))
+            generated = self.model.generate(**inputs, generation_config=generation, logits_processor=processors)
             outputs += tokenizer.batch_decode(generated, skip_special_tokens=True)
         return outputs
+
+
+class Hold(LogitsProcessor):
+    """Let no output end before its length; in place, so that it costs next to nothing."""
+
+    def __init__(self, length: int):
+        self.length = length
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Forbid the end."""
+        if input_ids.shape[1] < self.length:
+            scores[:, 0] = -float("inf")
+        return scores
 
 
 class HeldTorch(TorchBackend):
@@ -266,23 +298,19 @@ class HeldTorch(TorchBackend):
     def generate(self, batch: Sequence[Sequence[int]], limit: int) -> list[list[int]]:
         """See [`TorchBackend`]."""
         self.held = max(map(len, batch))
-        return super().generate(batch, limit)
+        return super().generate(batch, self.held)
 
-    def _settings(self, limit: int) -> Any:
-        settings = super()._settings(limit)
-        settings.max_length, settings.min_new_tokens, settings.max_new_tokens = None, self.held, self.held
-        return settings
+    def _processors(self, settings: GenerationConfig) -> LogitsProcessorList:
+        return LogitsProcessorList([*super()._processors(settings), Hold(self.held)])
 
 
 class HeldCTranslate2(CTranslate2Backend):
     """The CTranslate2 backend, likewise."""
 
-    generate_freely = CTranslate2Backend.generate
-
     def generate(self, batch: Sequence[Sequence[int]], limit: int) -> list[list[int]]:
         """See [`CTranslate2Backend`]."""
         self.held = max(map(len, batch))
-        return self.generate_freely(batch, limit)
+        return super().generate(batch, limit)
 
     def _lengths(self, limit: int) -> dict[str, int]:
         return {"min_decoding_length": self.held, "max_decoding_length": self.held}
@@ -341,9 +369,9 @@ def table(summary: dict[str, Any]) -> Table:
         title=f"{summary['texts']} texts, {summary['num_beams']} beams, {summary['threads']} threads",
         caption=f"Model: {summary['model']}.",
     )
-    columns = ("texts a second", "times the loop", "texts a CPU second", "times the loop", "MiB beside the model")
+    columns = ("texts/s", "times the loop", "texts/CPU s", "times the loop", "MiB beside the model")
     for column in ("", *columns):
-        output.add_column(column, justify="right" if column else "left")
+        output.add_column(column, justify="right" if column else "left", no_wrap=not column)
     loop = next(iter(summary["engines"].values()))
     for name, result in summary["engines"].items():
         cells = []

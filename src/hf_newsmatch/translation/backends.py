@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import datasets
 import torch
+from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ..errors import NewsMatchError, first_sentence
 from ..files import atomic_path
@@ -69,18 +70,43 @@ class TorchBackend:
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=config.pad_token_id)
         lengths = torch.tensor([len(row) for row in rows])
         mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+        settings = copy.deepcopy(self.checkpoint.generation)
+        settings.max_length = limit + 1  # the token that starts the decoder counts
         output = self.model.generate(
             input_ids=ids.to(self.device),
             attention_mask=mask.to(self.device),
-            generation_config=self._settings(limit),
+            generation_config=settings,
+            logits_processor=self._processors(settings),
+            past_key_values=EncoderDecoderCache(DynamicCache(), _SharedByBeams()),
         )
         ends = {config.eos_token_id, config.pad_token_id}
         return [[token for token in row if token not in ends] for row in output[:, 1:].tolist()]
 
-    def _settings(self, limit: int) -> Any:
-        settings = copy.deepcopy(self.checkpoint.generation)
-        settings.max_length = limit + 1  # the token that starts the decoder counts
-        return settings
+    def _processors(self, settings: GenerationConfig) -> LogitsProcessorList:
+        """What changes the scores beside the settings; it may take settings over, which are for this batch alone."""
+        words = settings.bad_words_ids
+        if not words or any(len(word) > 1 for word in words):
+            return LogitsProcessorList()
+        settings.bad_words_ids = None
+        return LogitsProcessorList([_Ban([word[0] for word in words])])
+
+
+class _SharedByBeams(DynamicCache):
+    """What the decoder attends to in the source: the same for all beams of a sentence, however they are reordered."""
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Nothing to do, where `transformers` copies it in every step."""
+
+
+class _Ban(LogitsProcessor):
+    """Forbid tokens in place, where `transformers` makes three more tensors of the vocabulary's size."""
+
+    def __init__(self, tokens: list[int]):
+        self.tokens = tokens
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores[:, self.tokens] = -float("inf")
+        return scores
 
 
 class CTranslate2Backend:

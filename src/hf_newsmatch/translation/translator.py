@@ -107,8 +107,9 @@ class Translator:
             Where; by default the accelerator when there is one.
         generation (`Mapping[str, Any]`, *optional*):
             Changes of the checkpoint's own generation config, `{"num_beams": 1}` for example.
-        tokens_per_batch (`int`, *optional*, defaults to 2048):
-            Source tokens a batch, padding included.
+        tokens_per_batch (`int`, *optional*):
+            Source tokens a batch, padding included; by default 768 on a CPU, whose caches larger ones overflow, and
+            4096 elsewhere.
         cache_file (`str` or `Path`, *optional*):
             The sqlite file of translations that are done; by default one in the cache of `datasets`.
         share (`bool`, *optional*, defaults to `True`):
@@ -132,18 +133,19 @@ class Translator:
         dtype: str | None = None,
         device: str | torch.device | None = None,
         generation: Mapping[str, Any] | None = None,
-        tokens_per_batch: int = 2048,
+        tokens_per_batch: int | None = None,
         cache_file: str | Path | None = None,
         share: bool = True,
         progress: bool = True,
     ):
-        if tokens_per_batch < 1:
+        if tokens_per_batch is not None and tokens_per_batch < 1:
             raise NewsMatchError(f"tokens_per_batch is {tokens_per_batch}; give at least 1.")
         self.checkpoint = MarianCheckpoint(model_name_or_path, revision, source_language, target_language, generation)
         self._processes = Processes(share)
         device = self._processes.device if device is None else _usable(device)
         self.backend = make_backend(backend, self.checkpoint, device, dtype)
-        self.tokens_per_batch, self.progress = tokens_per_batch, progress
+        self.tokens_per_batch = tokens_per_batch or (768 if device.type == "cpu" else 4096)
+        self.progress = progress
         self.report = TranslationReport()
         self._cache_file = cache_file
 
