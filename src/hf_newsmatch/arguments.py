@@ -241,7 +241,7 @@ class TranslateArguments:
     )
     tokens_per_batch: int | None = field(
         default=None,
-        metadata={"help": "Source tokens a batch, padding included; by default 768 on a CPU, 4096 elsewhere."},
+        metadata={"help": "Source tokens a batch, padding included; by default 1024 on a CPU, 4096 elsewhere."},
     )
     cache_file: str | None = field(
         default=None, metadata={"help": "The sqlite file of what is done; by default in the cache of datasets."}

@@ -1,8 +1,10 @@
 """What runs the model: PyTorch through transformers, or CTranslate2."""
 
 import copy
+import ctypes
 import hashlib
 import logging
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +19,8 @@ from .checkpoint import MarianCheckpoint
 
 logger = logging.getLogger(__name__)
 
+# malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -59,6 +63,9 @@ class TorchBackend:
         """The model, loaded on first use."""
         if self._model is None:
             self._model = self.checkpoint.load_model(_DTYPES[self.dtype]).to(self.device)
+            if self.device.type == "cpu":
+                _transpose_head(self._model)
+                _keep_freed_memory()
         return self._model
 
     @torch.inference_mode()
@@ -89,6 +96,28 @@ class TorchBackend:
             return LogitsProcessorList()
         settings.bad_words_ids = None
         return LogitsProcessorList([_Ban([word[0] for word in words])])
+
+
+def _transpose_head(model: torch.nn.Module) -> None:
+    """Store a copy of the output projection by columns, which a CPU multiplies a third faster.
+
+    Most of a step's work is this product. The embedding, whose weight it is, is read by rows and keeps its own.
+    """
+    head = model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().T.contiguous().T, requires_grad=False)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep what is freed, up to a gigabyte, for this process's next use.
+
+    A step makes and frees several tensors of the vocabulary's size; given back to the system each time, their pages
+    cost a tenth of the time to get anew.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        # older ones refuse such a threshold; the other alone would do harm
+        if libc.mallopt(_M_MMAP_THRESHOLD, 2**30):
+            libc.mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
 class _SharedByBeams(DynamicCache):
