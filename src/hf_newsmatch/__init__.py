@@ -14,14 +14,14 @@ _EXPORTS = {
     "Ranking": "retrieval",
     "Translator": "translation",
     "check_pictures": "data.pictures",
-    "choose_alpha": "wise_ft",
+    "choose_alpha": "wise_ft.rules",
     "chronological_split": "data.splits",
     "contrastive_loss": "losses",
     "distinct_images": "data.pictures",
     "drop_unusable": "data.pictures",
     "embed_images": "embeddings",
     "embed_texts": "embeddings",
-    "interpolate": "wise_ft",
+    "interpolate": "wise_ft.interpolation",
     "load_articles": "data.newsimages",
     "load_clip": "modeling",
     "load_gold": "data.newsimages",
@@ -33,7 +33,7 @@ _EXPORTS = {
     "read_predictions": "retrieval",
     "score": "metrics",
     "split_report": "data.splits",
-    "sweep_alpha": "wise_ft",
+    "sweep_alpha": "wise_ft.sweep",
     "translate_dataset": "translation",
     "write_newsroom": "demo.newsroom",
     "write_predictions": "retrieval",
@@ -54,7 +54,9 @@ if TYPE_CHECKING:
     from .retrieval import Ranking, rank, rank_articles, read_predictions, write_predictions
     from .trainer import ContrastiveTrainer, ContrastiveTrainingArguments
     from .translation import Translator, translate_dataset
-    from .wise_ft import choose_alpha, interpolate, sweep_alpha
+    from .wise_ft.interpolation import interpolate
+    from .wise_ft.rules import choose_alpha
+    from .wise_ft.sweep import sweep_alpha
 
 
 def __getattr__(name: str) -> Any:
