@@ -18,6 +18,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from .data.collator import DEFAULT_TEXT_FIELDS, ContrastiveCollator, join_text
+from .data.picture_cache import cache_pictures
 from .data.sampler import DistinctBatchSampler
 from .errors import NewsMatchError
 from .gradient_cache import backward_in_chunks
@@ -85,6 +86,13 @@ class ContrastiveTrainingArguments(TrainingArguments):
     distinct_batches: bool = field(
         default=True,
         metadata={"help": "Form batches without the same picture or text twice, while others are left."},
+    )
+    cache_images: bool = field(
+        default=False,
+        metadata={
+            "help": "Decode and resize each picture once and keep it (150 KB of disk at 224 x 224, read as needed)"
+            " instead of in every epoch; the numbers are the same bit for bit."
+        },
     )
     dataloader_drop_last: bool = field(
         default=True,
@@ -155,6 +163,7 @@ class ContrastiveTrainingArguments(TrainingArguments):
     def recipe(self) -> dict[str, Any]:
         """What the final weights depend on: a training that goes on with other values would be another one."""
         own = {item.name for item in fields(self)} - {item.name for item in fields(TrainingArguments)}
+        own -= {"cache_images", "contrastive_chunk_size"}  # these change how it is computed, not what
         values = {name: value for name, value in self.to_dict().items() if name in own | _RECIPE}
         # two processes with half the batch are one with the whole
         return {**values, "train_batch_size": self.per_device_train_batch_size * self.world_size}
@@ -201,6 +210,12 @@ class ContrastiveTrainer(Trainer):
         refuse_unlaunched_gpus(args)
         if train_dataset is not None:
             _fit_the_only_batch(len(train_dataset), args)
+        if args.cache_images:
+            with args.main_process_first(desc="caching pictures"):
+                train_dataset, eval_dataset = (
+                    part if part is None else cache_pictures(part, processing_class.image_processor)
+                    for part in (train_dataset, eval_dataset)
+                )
         # The processor does not go to Trainer, which would rewrite the configuration's eos token to the tokenizer's: a
         # checkpoint whose two differ would pool its text elsewhere once reloaded.
         self.processor = processing_class
@@ -380,9 +395,11 @@ class ContrastiveTrainer(Trainer):
                 self.state.best_model_checkpoint = str(run_dir / name)
                 if self.args.should_save:
                     self.state.save_to_json(str(run_dir / UNFINISHED / name / TRAINER_STATE_NAME))
-            self.accelerator.wait_for_everyone()
-            if self.is_local_process_zero():
-                publish(run_dir / UNFINISHED / name, run_dir / name)
+            # the first machine, and then the others, when they have a file system of their own
+            for turn in (self.is_world_process_zero(), self.is_local_process_zero()):
+                self.accelerator.wait_for_everyone()
+                if turn:
+                    publish(run_dir / UNFINISHED / name, run_dir / name)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 best = self.state.best_model_checkpoint
@@ -448,4 +465,6 @@ def _undecoded(dataset):
     """The same data with pictures left as files: the collator decodes them itself, in the workers, and safely."""
     from datasets import Image
 
-    return dataset if dataset is None else dataset.cast_column("image", Image(decode=False))
+    if dataset is None or "image" not in dataset.column_names:
+        return dataset
+    return dataset.cast_column("image", Image(decode=False))
