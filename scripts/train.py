@@ -26,6 +26,7 @@ from hf_newsmatch.checkpoints import save_checkpoint, weights_sha256
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly, first_sentence
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.files import atomic_path
+from hf_newsmatch.lora import check_resumes
 from hf_newsmatch.modeling import load_clip
 from hf_newsmatch.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_unlaunched_gpus
 
@@ -74,6 +75,9 @@ def main() -> None:
     except (ImportError, RuntimeError) as error:  # an option whose package is not installed
         raise NewsMatchError(first_sentence(error) + ".") from error
 
+    if checkpoint is not None:
+        check_resumes(trainer.model, checkpoint)
+
     # ---- Training ---------------------------------------------------------------------------------------------------
     first = trainer.is_world_process_zero()
     if first and checkpoint is None:
@@ -85,7 +89,7 @@ def main() -> None:
     fine_tuned = output_dir / "fine_tuned"
     if first:
         with atomic_path(fine_tuned) as temporary:
-            save_checkpoint(trainer.model, processor, temporary)
+            save_checkpoint(trainer.finished_model(), processor, temporary)
         state = trainer.state
         experiment.record["train"] = {
             "sha256": weights_sha256(fine_tuned),

@@ -20,6 +20,8 @@ CASES = {
     "chunks and accumulation": {"contrastive_chunk_size": 3, "gradient_accumulation_steps": 2},
     "checkpointing": {"contrastive_chunk_size": 2, "activation_checkpointing": True},
     "random batches": {"distinct_batches": False},
+    "one tower": {"train_towers": "text", "unfreeze_last_layers": 1, "layerwise_lr_decay": 0.5},
+    "lora": {"lora_rank": 2, "lora_alpha": 16, "contrastive_chunk_size": 2, "gradient_accumulation_steps": 2},
     "one incomplete batch": {"count": 7},
 }
 
@@ -55,7 +57,7 @@ def train(folder: Path, name: str) -> None:
     trainer.train()
     metrics = trainer.evaluate()
     if trainer.is_world_process_zero():
-        save_file(trainer.accelerator.unwrap_model(trainer.model).state_dict(), folder / f"{name}.safetensors")
+        save_file(trainer.finished_model().state_dict(), folder / f"{name}.safetensors")
         (folder / f"{name}.json").write_text(json.dumps(metrics))
 
 
