@@ -193,7 +193,7 @@ def test_refuses_to_resume_with_other_adapters(tmp_path, processor, pairs, optio
     checkpoint = tmp_path / "run" / "checkpoint-3"
     check_resumes(trainer.model, checkpoint)
     other = make_trainer(tmp_path, make_model(processor), processor, pairs, pairs, **options)
-    with pytest.raises(NewsMatchError, match="checkpoint-3 .* the same --lora_rank"):
+    with pytest.raises(NewsMatchError, match=r"checkpoint-3 .* the same --lora_rank"):
         check_resumes(other.model, checkpoint)
 
 

@@ -1,6 +1,7 @@
 """Low-rank adapters (LoRA, Hu et al. 2021) through peft, and their way back into an ordinary CLIP checkpoint."""
 
 import copy
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,11 @@ def add_lora(model: CLIPModel, rank: int, alpha: float | None = None, dropout: f
     if not modules:
         raise NewsMatchError("--lora_rank adapts layers, and none of this model trains; unfreeze some.")
     alpha = rank if alpha is None else alpha
-    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules))
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules)
+    with warnings.catch_warnings():
+        # peft asks for it by the name that transformers is giving up
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        return get_peft_model(model, config)
 
 
 def merged(model: "CLIPModel | PeftModel") -> CLIPModel:
