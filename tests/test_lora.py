@@ -9,7 +9,6 @@ from transformers import CLIPModel
 
 from hf_newsmatch import NewsMatchError, interpolate
 from hf_newsmatch.checkpoints import save_checkpoint
-from hf_newsmatch.lora import check_resumes
 
 pytest.importorskip("peft", reason="the extra [peft] is not installed")
 
@@ -183,24 +182,3 @@ def test_a_model_without_layers_to_adapt(tmp_path, model, processor, pairs):
     model.requires_grad_(False)
     with pytest.raises(NewsMatchError, match="none of this model trains"):
         make_trainer(tmp_path, model, processor, pairs, pairs, lora_rank=2)
-
-
-@pytest.mark.parametrize("options", [{}, {"lora_rank": 3}, {"lora_rank": 2, "train_towers": "text"}])
-def test_refuses_to_resume_with_other_adapters(tmp_path, processor, pairs, options):
-    settings = {"num_train_epochs": 1, "lora_rank": 2}
-    trainer = make_trainer(tmp_path, make_model(processor), processor, pairs, pairs, **settings)
-    trainer.train()
-    checkpoint = tmp_path / "run" / "checkpoint-3"
-    check_resumes(trainer.model, checkpoint)
-    other = make_trainer(tmp_path, make_model(processor), processor, pairs, pairs, **options)
-    with pytest.raises(NewsMatchError, match=r"checkpoint-3 .* the same --lora_rank"):
-        check_resumes(other.model, checkpoint)
-
-
-def test_refuses_to_resume_a_full_training_with_adapters(tmp_path, processor, pairs):
-    trainer = make_trainer(tmp_path, make_model(processor), processor, pairs, pairs)
-    trainer.train()
-    check_resumes(trainer.model, tmp_path / "run" / "checkpoint-3")
-    other = make_trainer(tmp_path, make_model(processor), processor, pairs, pairs, lora_rank=2)
-    with pytest.raises(NewsMatchError, match="the same --lora_rank"):
-        check_resumes(other.model, tmp_path / "run" / "checkpoint-3")

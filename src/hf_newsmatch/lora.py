@@ -2,12 +2,9 @@
 
 import copy
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors import safe_open
 from transformers import CLIPModel
-from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME
 
 from .errors import NewsMatchError
 from .tuning import trained_linears
@@ -57,26 +54,3 @@ def merged(model: "CLIPModel | PeftModel") -> CLIPModel:
     With adapters it is a copy, so that training could go on. What was not adapted has the base's very weights.
     """
     return model if isinstance(model, CLIPModel) else copy.deepcopy(model).merge_and_unload()
-
-
-def check_resumes(model: "CLIPModel | PeftModel", checkpoint: str | Path) -> None:
-    """Refuse to go on from a checkpoint whose adapters are not the model's, in place, shape or being there at all.
-
-    Raises:
-        [`NewsMatchError`]: naming the checkpoint and the options.
-    """
-    expected, found = {}, {}
-    if not isinstance(model, CLIPModel):
-        from peft import get_peft_model_state_dict
-
-        weights = get_peft_model_state_dict(model, save_embedding_layers=False)
-        expected = {name: list(weight.shape) for name, weight in weights.items()}
-    file = Path(checkpoint) / ADAPTER_SAFE_WEIGHTS_NAME
-    if file.is_file():
-        with safe_open(file, framework="pt") as weights:
-            found = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
-    if found != expected:
-        raise NewsMatchError(
-            f"{checkpoint} was trained with other adapters, or without; resume with the same --lora_rank,"
-            " --train_towers and --unfreeze_last_layers, or start over with --overwrite."
-        )
