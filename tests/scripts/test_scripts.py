@@ -16,6 +16,8 @@ from conftest import write_news_folder, write_test_lists
 from transformers import CLIPModel
 
 from hf_newsmatch import load_pairs, read_predictions
+from hf_newsmatch.checkpoints import weights_sha256
+from hf_newsmatch.experiment import Experiment
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -149,6 +151,98 @@ def test_zero_shot_alone(run, checkpoints, tmp_path):
     code, _, err = run("interpolate", "--output_dir", tmp_path / "out")
     assert code == 2
     assert "no fine-tuned model" in err
+
+
+@pytest.fixture
+def trained(checkpoints, tmp_path):
+    """The folder of a run after training, without the training."""
+    out = tmp_path / "out"
+    shutil.copytree(checkpoints / "fine_tuned", out / "fine_tuned")
+    zero_shot, fine_tuned = (weights_sha256(checkpoints / name) for name in ("zero_shot", "fine_tuned"))
+    record = {
+        "base_model": {"id": str(checkpoints / "zero_shot"), "revision": None, "sha256": zero_shot},
+        "data": {"arguments": {}, "files": {}, "test_list": None},
+        "train": {"sha256": fine_tuned},
+    }
+    (out / "newsmatch.json").write_text(json.dumps(record))
+    return out
+
+
+def test_several_alphas_have_folders_of_their_own(run, trained):
+    assert run("interpolate", "--output_dir", trained, "--alpha", 0.5)[0] == 0
+    before = json.loads((trained / "newsmatch.json").read_text())["wise_ft"]
+    assert run("interpolate", "--output_dir", trained, "--alpha", 0.4, 1, 0.125)[0] == 0
+    assert run("interpolate", "--output_dir", trained, "--alpha", -0.3, 0.4, "--extrapolate")[0] == 0
+    record = json.loads((trained / "newsmatch.json").read_text())
+    names = ["wise_ft_alpha_0.40", "wise_ft_alpha_1.00", "wise_ft_alpha_0.125", "wise_ft_alpha_-0.30"]
+    assert {name: made["alpha"] for name, made in record["wise_ft_family"].items()} == dict(
+        zip(names, [0.4, 1, 0.125, -0.3])
+    )
+    for name, made in record["wise_ft_family"].items():
+        assert made["sha256"] == weights_sha256(trained / name)
+    assert made["endpoints"] == before["endpoints"]
+    # the run's own WiSE-FT model is still what it was
+    assert record["wise_ft"] == before
+    experiment = Experiment.open(trained)
+    assert experiment.has_model("wise_ft")
+    assert experiment.model_sha256("wise_ft") == before["sha256"]
+    # a new training leaves none
+    experiment.start()
+    assert [path.name for path in trained.iterdir()] == ["newsmatch.json"]
+
+
+def test_alphas_by_weight_are_recorded(run, trained):
+    flags = ["--alpha_vision", 0.3, "--alpha_text", 0.6, "--max_shard_size", "20KB", "--dtype", "float16"]
+    assert run("interpolate", "--output_dir", trained, *flags)[0] == 0
+    made = json.loads((trained / "newsmatch.json").read_text())["wise_ft"]
+    assert (made["alpha"], made["alpha_vision"], made["alpha_text"]) == (None, 0.3, 0.6)
+    assert CLIPModel.from_pretrained(trained / "wise_ft").dtype == torch.float16
+    # shards are a model too
+    assert len(list((trained / "wise_ft").glob("*.safetensors"))) > 1
+    assert Experiment.open(trained).has_model("wise_ft")
+    (trained / "alphas.yaml").write_text("text_model.*: 0.25\n")
+    assert (
+        run("interpolate", "--output_dir", trained, "--alpha", 0.5, "--alphas_file", trained / "alphas.yaml")[0] == 0
+    )
+    made = json.loads((trained / "newsmatch.json").read_text())["wise_ft"]
+    assert (made["alpha"], made["alphas"]) == (0.5, {"text_model.*": 0.25})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--alpha", "0.4", "0.4"], "names 0.4 twice"),
+        (["--alpha", "auto", "0.4"], "or auto alone, not 'auto'"),
+        (
+            ["--alpha", "auto", "--alpha_vision", "0.4"],
+            "--alpha_vision goes with one given --alpha or none, not with auto",
+        ),
+        (["--alpha", "0.2", "0.4", "--alpha_text", "0.4"], "--alpha_text goes with one given --alpha or none"),
+        (["--alpha_text", "0.4"], "No alpha is given for"),
+        (["--logit_scale_with", "text"], "goes with --alpha_vision and --alpha_text"),
+        (["--alphas_file", "absent.yaml"], "absent.yaml cannot be read"),
+        (["--alpha", "0.4", "--dtype", "int4"], "no dtype 'int4'"),
+        (["--alpha", "0.4", "--max_shard_size", "much"], "not 'much'"),
+    ],
+)
+def test_interpolate_refuses(run, trained, flags, message):
+    before = sorted(trained.rglob("*"))
+    code, _, err = run("interpolate", "--output_dir", trained, *flags)
+    assert code == 2
+    assert message in one_sentence(err)
+    assert sorted(trained.rglob("*")) == before
+
+
+def test_a_given_alpha_imports_no_data_and_no_models(trained):
+    """They take seconds, interpolating takes one."""
+    code = (
+        "import runpy, sys; sys.argv[0] = 'interpolate.py';"
+        f" runpy.run_path({str(SCRIPTS / 'interpolate.py')!r}, run_name='__main__');"
+        " print({'datasets', 'pyarrow', 'PIL', 'transformers.modeling_utils'} & set(sys.modules))"
+    )
+    flags = ["--output_dir", str(trained), "--alpha", "0.4"]
+    done = subprocess.run([sys.executable, "-c", code, *flags], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_predictions_without_gold_are_not_scored(run, checkpoints, tmp_path):
