@@ -394,8 +394,8 @@ def use_all_cores() -> None:
     It sets `OMP_NUM_THREADS=1` unless the user set it, which halves the speed of one process on two cores. Only a
     launcher's value is overridden, never one in a process that was started directly.
     """
-    import torch
-
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ
     if launched and os.environ.get("OMP_NUM_THREADS") == "1" and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        import torch
+
         torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
