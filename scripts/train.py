@@ -15,6 +15,7 @@ from typing import Any
 from transformers import set_seed
 
 from hf_newsmatch.arguments import (
+    CardArguments,
     DataArguments,
     ModelArguments,
     TrainArguments,
@@ -26,6 +27,8 @@ from hf_newsmatch.checkpoints import save_checkpoint, weights_sha256
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly, first_sentence
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.files import atomic_path
+from hf_newsmatch.hub import open_repo, publish, take_push
+from hf_newsmatch.model_card import find_license
 from hf_newsmatch.modeling import load_clip
 from hf_newsmatch.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_unlaunched_gpus
 
@@ -37,17 +40,19 @@ DEMO_RECIPE = Path(__file__).parent.parent / "recipes" / "demo.yaml"
 @exits_cleanly
 def main() -> None:
     # ---- Arguments --------------------------------------------------------------------------------------------------
-    data_args, model_args, training_args, train_args = parse_arguments(
+    data_args, model_args, training_args, train_args, card_args = parse_arguments(
         DataArguments,
         ModelArguments,
         ContrastiveTrainingArguments,
         TrainArguments,
+        CardArguments,
         description=__doc__.splitlines()[0],
         default_config=DEMO_RECIPE,
     )
     set_up_logging()
     use_all_cores()
     refuse_unlaunched_gpus(training_args)
+    push_args = take_push(training_args)
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
     checkpoint = training_args.resume_from_checkpoint
@@ -76,6 +81,10 @@ def main() -> None:
 
     # ---- Training ---------------------------------------------------------------------------------------------------
     first = trainer.is_world_process_zero()
+    if first and push_args:
+        # what would stop the push stops it now, not after the training
+        find_license(experiment, card_args, push_args.hub_token)
+        open_repo(push_args.hub_model_id, push_args.hub_private_repo, push_args.hub_token)
     if first and checkpoint is None:
         experiment.start()
     trainer.accelerator.wait_for_everyone()
@@ -100,6 +109,8 @@ def main() -> None:
         logger.info("The fine-tuned model is in %s (%s).", fine_tuned, kept(trainer))
     # closes the process group: without that, a process may die at exit while another still waits for it
     trainer.accelerator.end_training()
+    if first and push_args:
+        logger.info("The model is at %s.", publish(experiment, push_args, card_args))
 
 
 def refuse_to_lose(output_dir: Path, overwrite: bool, checkpoint: str | None) -> None:
