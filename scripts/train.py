@@ -110,7 +110,11 @@ def main() -> None:
     # closes the process group: without that, a process may die at exit while another still waits for it
     trainer.accelerator.end_training()
     if first and push_args:
-        logger.info("The model is at %s.", publish(experiment, push_args, card_args))
+        try:
+            logger.info("The model is at %s.", publish(experiment, push_args, card_args))
+        except NewsMatchError as error:
+            push = f"scripts/push_to_hub.py --output_dir {output_dir} --run fine_tuned"
+            raise NewsMatchError(f"{error} The fine-tuned model is saved; {push} pushes it.") from error
 
 
 def refuse_to_lose(output_dir: Path, overwrite: bool, checkpoint: str | None) -> None:

@@ -1,7 +1,7 @@
 """A Hub on this machine: as much of its HTTP interface as publishing and loading a model needs, in memory.
 
-It keeps to what the real one was seen to do: LFS for weights, commits as newline-delimited JSON, branches that begin at
-a commit, private repositories that look missing to strangers, and its headers for files and errors.
+It keeps to what the real one does: LFS for weights, commits as newline-delimited JSON, branches that begin at a
+commit, private repositories that look missing to strangers, and its headers for files and errors.
 """
 
 import base64
@@ -116,6 +116,7 @@ _REPO = r"(?P<repo_id>[\w.-]+/[\w.-]+)"
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one piece
     server_hub: FakeHub
 
     def log_message(self, *_):
@@ -138,7 +139,8 @@ class _Handler(BaseHTTPRequestHandler):
                 for method, pattern, name in _ROUTES:
                     match = pattern.fullmatch(path)
                     if match and method == self.command.replace("HEAD", "GET"):
-                        return getattr(self, name)(**{key: unquote(value) for key, value in match.groupdict().items()})
+                        found = {key: unquote(value) for key, value in match.groupdict().items() if value is not None}
+                        return getattr(self, name)(**found)
                 raise _Refused(404, f"no such page: {self.command} {path}", "EntryNotFound")
             except _Refused as refused:
                 headers = {"X-Error-Message": refused.message}

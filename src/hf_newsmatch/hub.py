@@ -37,7 +37,7 @@ CHECKPOINT_FILES = (
 # What `save_pretrained` notes about how and where it was called.
 _OF_THIS_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
 _TOKEN = re.compile(r"\bhf_\w{16,}")
-_FULL = re.compile(r"storage|quota|limit|exceed|upgrade|space|too large", re.IGNORECASE)
+_FULL = re.compile(r"storage|quota|\blimit|exceed|upgrade", re.IGNORECASE)
 _ALPHA_FOLDER = re.compile(r"wise_ft_alpha_(-?\d+(?:\.\d+)?)")
 
 
@@ -299,7 +299,7 @@ def _explained(repo_id: str, token: str | None) -> Iterator[None]:
 def _explanation(error: BaseException, repo_id: str, token: str | None) -> str | None:
     if isinstance(error, RuntimeError) and error.__cause__ is not None:  # one file of several, in a thread
         return _explanation(error.__cause__, repo_id, token)
-    again = "run the same command again, what arrived is not sent twice"
+    again = "push again, what arrived is not sent twice"
     if isinstance(error, OfflineModeIsEnabled):
         return "The offline mode is on; unset HF_HUB_OFFLINE (and TRANSFORMERS_OFFLINE) to push."
     if not isinstance(error, HfHubHTTPError):

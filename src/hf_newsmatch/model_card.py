@@ -233,16 +233,12 @@ def read_scores(experiment: Experiment) -> dict[str, Any]:
 def _evaluations(experiment: Experiment, checkpoint: Checkpoint, scores: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The scores of this very checkpoint, by part of the data: those of the evaluation, else what the validation part
     said on the way, of the kept epoch or of the alpha."""
-    if checkpoint.scored and any(checkpoint.run in comparison["runs"] for comparison in scores.values()):
+    scored = {split: comparison["runs"].get(checkpoint.run) for split, comparison in scores.items()}
+    if checkpoint.scored and any(scored.values()):
         return [
-            {
-                "split": split,
-                "values": {
-                    name: row["mean"] for name, row in comparison["runs"][checkpoint.run].items() if "@" in name
-                },
-            }
-            for split, comparison in scores.items()
-            if checkpoint.run in comparison["runs"]
+            {"split": split, "values": {name: row[name]["mean"] for name in row if _METRIC.fullmatch(name)}}
+            for split, row in scored.items()
+            if row
         ]
     if checkpoint.run == "wise_ft":
         curve = experiment.record["wise_ft"].get("curve") or []
