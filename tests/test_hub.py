@@ -119,8 +119,9 @@ def test_provenance(experiment):
     assert record["data"]["files"]["articles_file"] == {"name": "articles.tsv", "sha256": file["sha256"]}
     assert record["data"]["split"] == before["data"]["split"]
     assert record["wise_ft"] == before["wise_ft"]
-    assert record["train"]["arguments"]["learning_rate"] == 3e-3
-    assert not any(name.startswith(("hub_", "push_", "output_dir")) for name in record["train"]["arguments"])
+    assert record["recipe"]["learning_rate"] == 3e-3
+    assert record["train"]["log_history"] == before["train"]["log_history"]
+    assert "arguments" not in record["train"]
 
 
 def test_a_family(experiment):
@@ -133,6 +134,25 @@ def test_a_family(experiment):
     card = branches["alpha-0.20"]["README.md"].decode()
     assert 'revision="alpha-0.20"' in card
     assert "Our *news* (chose the epoch or alpha: optimistic)" in card
+
+
+def test_an_alpha_a_tower_and_a_curve_with_its_picture(experiment, run_folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run_folder, copy)
+    make_picture(0).save(copy / "alpha_curve.png")
+    towers = Experiment.open(copy)
+    made = towers.record["wise_ft"]
+    towers.record["wise_ft"] = {**made, "alpha_vision": 0.25, "alpha_text": 0.75}
+    del towers.record["wise_ft"]["alpha"], towers.record["wise_ft"]["curve"]
+    files = gather(towers)["main"]
+    assert files["alpha_curve.png"] == (copy / "alpha_curve.png").read_bytes()
+    card = files["README.md"].decode()
+    assert "(alpha_curve.png)" in card
+    assert "alpha = 0.25 in the vision tower and 0.75 in the text tower" in card
+    # a picture of a sweep that did not choose the alpha is not shown
+    towers.record["wise_ft"] = {**made, "rule": "given"}
+    assert set(gather(towers)["main"]) == FILES
+    assert "given and not chosen" in gather(towers)["main"]["README.md"].decode()
 
 
 @pytest.mark.parametrize("name", ["README.md", "config.json"])

@@ -24,7 +24,7 @@ from transformers import TrainingArguments
 from .arguments import CardArguments, PushArguments
 from .errors import NewsMatchError, first_sentence
 from .experiment import RECORD, Experiment
-from .model_card import Checkpoint, find_license, model_card, provenance
+from .model_card import Checkpoint, curve_figure, find_license, model_card, provenance
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +113,9 @@ def collect(
             RECORD: (record + "\n").encode(),
             **_checkpoint_files(checkpoint.folder),
         }
+        figure = curve_figure(experiment, checkpoint)
+        if figure:
+            files[figure.name] = figure
         _refuse_private(files, experiment, push_args.hub_token)
         uploads.append(Upload(branch, files))
     return uploads
@@ -235,8 +238,8 @@ def _main_checkpoint(experiment: Experiment, run: str | None) -> Checkpoint:
         raise NewsMatchError(
             f"{experiment.output_dir} has no {run} model of what is there now; run scripts/{script}.py first."
         )
-    alpha = experiment.record["wise_ft"]["alpha"] if run == "wise_ft" else None
-    return Checkpoint(run, experiment.output_dir / run, alpha)
+    alpha = experiment.record["wise_ft"].get("alpha") if run == "wise_ft" else None
+    return Checkpoint(run, experiment.output_dir / run, alpha if isinstance(alpha, int | float) else None)
 
 
 def _family(experiment: Experiment, main: Checkpoint) -> dict[str, Checkpoint]:

@@ -30,8 +30,6 @@ _READING = (
     *("demo", "corpus_seed", "text_fields", "holdout_test", "train_fraction", "sort_by", "skip_bad_rows"),
     *("use_english_columns", "translate", "translation_model", "translation_revision", "max_sentences"),
 )
-# of the machine or the account, and of no use to who loads the model
-_PRIVATE_ARGUMENT = re.compile(r"hub_|push_|trackio_|project$|run_name$|resume_|deepspeed$|fsdp_config$")
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Checkpoint:
         folder (`Path`):
             Where it is.
         alpha (`float`, *optional*):
-            Of a WiSE-FT model.
+            Of a WiSE-FT model that has one for all weights.
         scored (`bool`, *optional*, defaults to `True`):
             Whether the scores of `run` are this checkpoint's; those of another alpha are not.
     """
@@ -114,7 +112,7 @@ def model_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    config = load_config(checkpoint.folder)
+    config, figure = load_config(checkpoint.folder), curve_figure(experiment, checkpoint)
     text = environment.get_template(f"{checkpoint.run}.md").render(
         card_data=data.to_yaml(),
         name=name,
@@ -131,7 +129,9 @@ def model_card(
         best=_best(record["train"]),
         checkpoint=checkpoint,
         wise_ft=record.get("wise_ft"),
+        alpha=_alpha(record, checkpoint),
         curve=_curve_table(experiment, checkpoint),
+        figure=figure and figure.name,
         alphas=alphas or {},
         score_tables=_score_tables(checkpoint, scores),
         evaluations=evaluations,
@@ -144,7 +144,6 @@ def provenance(experiment: Experiment, checkpoint: Checkpoint) -> dict[str, Any]
     """The record as it may be published: no path, no account, no picture; of files their names and SHA-256."""
     record, section = experiment.record, experiment.record["data"]
     base = record["base_model"]
-    train = record["train"]
     public = {
         "hf_newsmatch": record["hf_newsmatch"],
         "versions": record["versions"],
@@ -159,12 +158,9 @@ def provenance(experiment: Experiment, checkpoint: Checkpoint) -> dict[str, Any]
             "pairs_without_usable_picture": section["pairs_without_usable_picture"],
             "test_list": section["test_list"] and _without(section["test_list"], "unusable_pictures"),
         },
-        "train": {
-            **train,
-            "arguments": {
-                name: value for name, value in train["arguments"].items() if not _PRIVATE_ARGUMENT.match(name)
-            },
-        },
+        # of the arguments, those that the weights depend on: the others are of the machine or the account
+        "recipe": record.get("recipe", {}),
+        "train": _without(record["train"], "arguments"),
     }
     if checkpoint.run == "wise_ft":
         public["wise_ft"] = (
@@ -241,8 +237,7 @@ def _evaluations(experiment: Experiment, checkpoint: Checkpoint, scores: Mapping
             if row
         ]
     if checkpoint.run == "wise_ft":
-        curve = experiment.record["wise_ft"].get("curve") or []
-        points = [point for point in curve if abs(point["alpha"] - checkpoint.alpha) < 1e-9]
+        points = [point for point in _curve(experiment) if _is_at(point, checkpoint)]
     else:
         train = experiment.record["train"]
         logged = [row for row in train["log_history"] if "eval_mrr@100" in row]
@@ -282,16 +277,43 @@ def _score_tables(checkpoint: Checkpoint, scores: Mapping[str, Any]) -> list[str
     ]
 
 
+def curve_figure(experiment: Experiment, checkpoint: Checkpoint) -> Path | None:
+    """The picture of the curve that chose this checkpoint's alpha, when there is one."""
+    chosen = checkpoint.run == "wise_ft" and checkpoint.scored and experiment.record["wise_ft"]["rule"] != "given"
+    file = experiment.output_dir / "alpha_curve.png"
+    return file if chosen and file.is_file() else None
+
+
+def _curve(experiment: Experiment) -> list[dict[str, float]]:
+    """The points of a sweep over one alpha for all weights."""
+    curve = experiment.record.get("wise_ft", {}).get("curve") or []
+    return [point for point in curve if "alpha" in point]
+
+
+def _is_at(point: Mapping[str, float], checkpoint: Checkpoint) -> bool:
+    return checkpoint.alpha is not None and math.isclose(point["alpha"], checkpoint.alpha, abs_tol=1e-9)
+
+
+def _alpha(record: Mapping[str, Any], checkpoint: Checkpoint) -> str | None:
+    """The alpha in words: one for all weights, one a tower, or more than fit into a sentence."""
+    made = record.get("wise_ft", {})
+    if checkpoint.alpha is not None:
+        return f"alpha = {checkpoint.alpha:g}"
+    if "alpha_vision" in made:
+        return f"alpha = {made['alpha_vision']:g} in the vision tower and {made['alpha_text']:g} in the text tower"
+    return "several alphas, which newsmatch.json lists"
+
+
 def _curve_table(experiment: Experiment, checkpoint: Checkpoint) -> str:
     """What the validation part said of each alpha, as Markdown; empty when it was not asked."""
-    curve = experiment.record.get("wise_ft", {}).get("curve") or []
+    curve = _curve(experiment)
     if checkpoint.run != "wise_ft" or not curve:
         return ""
     metrics = [name for name in curve[0] if _METRIC.fullmatch(name)]
     lines = [f"| alpha | {' | '.join(map(metric_label, metrics))} |", f"| ---: |{' ---: |' * len(metrics)}"]
     for point in curve:
         cells = [f"{point['alpha']:g}", *(f"{point[name]:.3f}" for name in metrics)]
-        if abs(point["alpha"] - checkpoint.alpha) < 1e-9:
+        if _is_at(point, checkpoint):
             cells = [f"**{cell}**" for cell in cells]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

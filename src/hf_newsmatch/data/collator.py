@@ -35,8 +35,9 @@ class ContrastiveCollator:
         text_fields (`Sequence[str]`, *optional*, defaults to `("title", "text")`):
             The columns that make up what CLIP reads.
 
-    Returns, when called on a list of rows with the columns `image`, `image_id` and the text fields, the processor's
-    `pixel_values`, `input_ids` and `attention_mask`, and `image_ids` and `text_ids` (int64, shape `(batch,)`).
+    Returns, when called on a list of rows with the columns `article_id`, `image`, `image_id` and the text fields, the
+    processor's `pixel_values`, `input_ids` and `attention_mask`, `image_ids` and `text_ids` (int64, shape `(batch,)`),
+    and `article_ids` (a list of strings).
     """
 
     processor: ProcessorMixin
@@ -53,4 +54,5 @@ class ContrastiveCollator:
         )
         batch["image_ids"] = torch.tensor([stable_id(row["image_id"]) for row in rows])
         batch["text_ids"] = torch.tensor([stable_id(text) for text in texts])
+        batch["article_ids"] = [row["article_id"] for row in rows]
         return batch
