@@ -16,6 +16,8 @@ from pathlib import Path
 
 import torch
 
+import hf_newsmatch.hub  # noqa: F401  # takes seconds, while the tests do something else
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 

@@ -35,8 +35,11 @@ FILES = {*SETTINGS, "tokenizer_config.json", "model.safetensors"}
 
 
 @pytest.fixture(scope="module")
-def run_folder(checkpoints, tmp_path_factory) -> Path:
-    """A run made by the scripts, scored, with two more alphas and with what must never be published."""
+def run_folder(client, checkpoints, tmp_path_factory) -> Path:
+    """A run made by the scripts, scored, with two more alphas and with what must never be published.
+
+    The client is asked for first because it imports its libraries meanwhile.
+    """
     folder = tmp_path_factory.mktemp("secret-machine")
     news = write_news_folder(folder / "news")
     write_test_lists(news, write_news_folder(folder / "later", count=10, first=50, shared=2))
@@ -167,6 +170,15 @@ def test_a_last_look_at_every_text(experiment, tmp_path, run_folder, name, secre
         (copy / "wise_ft" / name).write_text(json.dumps({**config, "note": f"made in {secret}"}))
     with pytest.raises(NewsMatchError, match=f"{name} would publish"):
         gather(Experiment.open(copy), card=card)
+
+
+def test_an_alpha_of_other_models_is_refused(run_folder, checkpoints, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run_folder, copy)
+    (copy / "wise_ft_alpha_0.40").rename(copy / "wise_ft_alpha_0.41")
+    with pytest.raises(NewsMatchError, match=r"wise_ft_alpha_0.41 is not what its name says"):
+        gather(Experiment.open(copy), family=True)
+    assert set(gather(Experiment.open(copy))) == {"main"}
 
 
 # ---- the card -------------------------------------------------------------------------------------------------------

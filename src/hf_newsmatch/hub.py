@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import httpx2
+import torch
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -22,9 +23,11 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import TrainingArguments
 
 from .arguments import CardArguments, PushArguments
+from .checkpoints import open_weights
 from .errors import NewsMatchError, first_sentence
 from .experiment import RECORD, Experiment
 from .model_card import Checkpoint, curve_figure, find_license, model_card, provenance
+from .wise_ft.interpolation import interpolate_tensor
 
 logger = logging.getLogger(__name__)
 
@@ -158,10 +161,10 @@ def push(uploads: Sequence[Upload], repo_id: str, private: bool = True, token: s
     api = HfApi(token=token)
     url = open_repo(repo_id, private, token)
     with _explained(repo_id, token):
+        # the first commit holds no model: a branch that begins there never has the weights of another
+        first = api.list_repo_commits(repo_id)[-1].commit_id
         for upload in uploads:
             if upload.branch != constants.DEFAULT_REVISION:
-                # from the first commit, which holds no model: a branch never has the weights of another
-                first = api.list_repo_commits(repo_id)[-1].commit_id
                 api.create_branch(repo_id, branch=upload.branch, revision=first, exist_ok=True)
             there = api.list_repo_files(repo_id, revision=upload.branch)
             stale = [name for name in there if _is_checkpoint_file(name) and name not in upload.files]
@@ -248,10 +251,30 @@ def _family(experiment: Experiment, main: Checkpoint) -> dict[str, Checkpoint]:
     for folder in sorted(experiment.output_dir.glob("wise_ft_alpha_*")):
         match = _ALPHA_FOLDER.fullmatch(folder.name)
         if match:
-            family[f"alpha-{match[1]}"] = Checkpoint("wise_ft", folder, float(match[1]), scored=False)
+            checkpoint = Checkpoint("wise_ft", folder, float(match[1]), scored=False)
+            _check_alpha_folder(experiment, checkpoint)
+            family[f"alpha-{match[1]}"] = checkpoint
     if main.run == "wise_ft":
         family["alpha-1.00"] = Checkpoint("fine_tuned", experiment.output_dir / "fine_tuned")
     return family
+
+
+def _check_alpha_folder(experiment: Experiment, checkpoint: Checkpoint) -> None:
+    """Refuse a folder that does not lie between the two models of now at the alpha of its name: one weight tells."""
+    zero_shot, fine_tuned = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
+    name = "text_projection.weight"
+    with (
+        open_weights(zero_shot, experiment.revision("zero_shot")) as theta_0,
+        open_weights(fine_tuned) as theta_1,
+        open_weights(checkpoint.folder) as theta,
+    ):
+        weight, expected = theta[name], interpolate_tensor(theta_0[name], theta_1[name], checkpoint.alpha)
+    eps = 4 * torch.finfo(weight.dtype).eps  # written in another dtype, it is rounded
+    if not torch.allclose(weight.float(), expected.float(), rtol=eps, atol=eps * expected.abs().max().item()):
+        raise NewsMatchError(
+            f"{checkpoint.folder} is not what its name says of the models in {experiment.output_dir}; run"
+            " scripts/interpolate.py again, or remove it."
+        )
 
 
 def _is_checkpoint_file(name: str) -> bool:
