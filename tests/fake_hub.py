@@ -51,6 +51,7 @@ class FakeHub:
         self.objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
         self.faults: list[Fault] = []
+        self.room: int | None = None  # bytes of LFS
         self.lock = threading.RLock()
         hub = self
 
@@ -219,7 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
     @_route("POST", "/api/validate-yaml")
     def validate_yaml(self):
         content = json.loads(self.body)["content"]
-        errors = [] if re.search(r"^license: ", content, re.M) else [{"message": '"license" is required'}]
+        known = re.search(r"^license: (mit|apache-2.0|other)$", content, re.MULTILINE)
+        errors = [] if known else [{"message": '"license" must be one of [mit, apache-2.0, other]'}]
         self._send({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     @_route("POST", f"/api/models/{_REPO}/preupload/(?P<revision>[^/]+)")
@@ -240,7 +242,10 @@ class _Handler(BaseHTTPRequestHandler):
         objects = []
         for asked in json.loads(self.body)["objects"]:
             answer = {"oid": asked["oid"], "size": asked["size"]}
-            if asked["oid"] not in self.server_hub.objects:
+            room = self.server_hub.room
+            if room is not None and sum(map(len, self.server_hub.objects.values())) + asked["size"] > room:
+                answer["error"] = {"code": 507, "message": "Storage quota exceeded"}
+            elif asked["oid"] not in self.server_hub.objects:
                 answer["actions"] = {"upload": {"href": f"{self.server_hub.url}/_lfs/{asked['oid']}", "header": {}}}
             objects.append(answer)
         self._send({"transfer": "basic", "objects": objects})

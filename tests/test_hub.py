@@ -372,6 +372,7 @@ def hub(client) -> FakeHub:
     client.hub.objects.clear()
     client.hub.requests.clear()
     client.hub.faults.clear()
+    client.hub.room = None
     return client.hub
 
 
@@ -464,6 +465,12 @@ def test_an_earlier_checkpoint_leaves_nothing_behind(client, hub, run_folder):
         (Fault("POST", "/commit/", 500), {}, WRITER, "The Hub had a problem of its own, status 500"),
         (Fault("GET", "/api/models/", 404), {}, WRITER, "is not on the Hub, or the token may not see it"),
         (None, {"license": ""}, WRITER, "names no licence; name it with --license"),
+        (
+            None,
+            {"license": "ours"},
+            WRITER,
+            'The Hub refuses ann/news: Invalid metadata in README.md. - "license" must',
+        ),
     ],
 )
 def test_what_the_hub_refuses_is_one_sentence(client, hub, run_folder, fault, flags, token, sentence):
@@ -475,6 +482,20 @@ def test_what_the_hub_refuses_is_one_sentence(client, hub, run_folder, fault, fl
     assert "Traceback" not in err
     assert not token or token not in err
     assert not any("model.safetensors" in commit.files for r in hub.repos.values() for commit in r.commits.values())
+
+
+def test_no_room_for_a_family(client, hub, run_folder):
+    """The second checkpoint does not fit any more; with more room, the rest follows."""
+    size = (run_folder / "wise_ft" / "model.safetensors").stat().st_size
+    hub.room = size + size // 2
+    code, _, err = client.push(run_folder, "--family")
+    assert code == 2
+    assert "The Hub has no room for ann/news" in err.splitlines()[-1]
+    assert "Storage quota exceeded" in err
+    assert len(hub.objects) == 1
+    hub.room = 4 * size
+    assert client.push(run_folder, "--family")[0] == 0
+    assert len(hub.objects) == 4
 
 
 def test_a_public_repository_is_not_written_to_by_mistake(client, hub, run_folder):

@@ -26,7 +26,7 @@ from .arguments import CardArguments, PushArguments
 from .checkpoints import open_weights
 from .errors import NewsMatchError, first_sentence
 from .experiment import RECORD, Experiment
-from .model_card import Checkpoint, curve_figure, find_license, model_card, provenance
+from .model_card import Checkpoint, curve_figure, find_license, local_paths, model_card, provenance
 from .wise_ft.interpolation import interpolate_tensor
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ CHECKPOINT_FILES = (
 )
 # What `save_pretrained` notes about how and where it was called.
 _OF_THIS_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
+# Of the base model, untouched; among tens of thousands of pieces of words, some look like paths.
+_VOCABULARIES = ("tokenizer.json", "vocab.json")
 _TOKEN = re.compile(r"\bhf_\w{16,}")
 _FULL = re.compile(r"storage|quota|\blimit|exceed|upgrade", re.IGNORECASE)
 _ALPHA_FOLDER = re.compile(r"wise_ft_alpha_(-?\d+(?:\.\d+)?)")
@@ -296,14 +298,15 @@ def _settings(file: Path) -> Path | bytes:
 
 def _refuse_private(files: dict[str, Path | bytes], experiment: Experiment, token: str | None) -> None:
     """The last look: whatever way a path of this machine or a token got into a text, it is not sent."""
-    folders = {str(folder.absolute()) for folder in (experiment.output_dir, Path.cwd(), Path.home())} - {"/"}
+    folders = {str(folder.absolute()) for folder in (experiment.output_dir, Path.cwd(), Path.home())}
+    paths = {*folders, *local_paths(experiment.record)} - {"/"}
     for name, content in files.items():
-        if not name.endswith((".json", ".md", ".txt")):
+        if not name.endswith((".json", ".md")) or name in _VOCABULARIES:
             continue
         text = content.decode() if isinstance(content, bytes) else content.read_text(encoding="utf-8")
         if _TOKEN.search(text) or any(secret in text for secret in (token, get_token()) if secret):
             raise NewsMatchError(f"{name} would publish a token; take it out of the run's settings and train again.")
-        found = next((folder for folder in folders if folder in text), None)
+        found = next((path for path in paths if re.search(rf"(?<![\w./-]){re.escape(path)}(?![\w-])", text)), None)
         if found:
             raise NewsMatchError(f"{name} would publish the path {found} of this machine; take it out first.")
 
@@ -331,8 +334,11 @@ def _explanation(error: BaseException, repo_id: str, token: str | None) -> str |
     if not isinstance(error, HfHubHTTPError):
         if isinstance(error, httpx2.HTTPError):
             return f"{constants.ENDPOINT} cannot be reached ({type(error).__name__}); check the network and {again}."
-        if isinstance(error, ValueError):  # the Hub's word on weights or on the card, which the client passes on
-            return f"The Hub refuses {repo_id}: {' '.join(str(error).split())}"
+        said = " ".join(str(error).split())
+        if said.startswith("LFS batch API returned errors") and _FULL.search(said):
+            return f"The Hub has no room for {repo_id} ({said}); make some, or push elsewhere, then {again}."
+        if said.startswith(("LFS batch API returned errors", "Invalid metadata in README.md")):
+            return f"The Hub refuses {repo_id}: {said}"
         return None
     status = error.response.status_code
     said = f" ({first_sentence(ValueError(error.server_message))})" if error.server_message else ""

@@ -373,6 +373,14 @@ def _without(section: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in section.items() if name not in names}
 
 
+def local_paths(value: Any) -> set[str]:
+    """All absolute paths in a record."""
+    if isinstance(value, str):
+        return {value} if _is_path(value) else set()
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return set().union(*map(local_paths, values))
+
+
 def _without_paths(value: Any) -> Any:
     """The same without any entry that is an absolute path."""
     if isinstance(value, dict):
