@@ -49,7 +49,7 @@ def run_folder(client, checkpoints, tmp_path_factory) -> Path:
     data = ["--articles_file", news / "articles.tsv", "--image_dir", news / "images"]
     test = ["--test_articles_file", news / "test_articles.tsv", "--test_images", news / "test_images.tsv"]
     gold = ["--gold_file", news / "test_gold.tsv", "--output_dir", out]
-    base = ["--model_name_or_path", checkpoints / "zero_shot", "--learning_rate", "3e-3"]
+    base = ["--model_name_or_path", checkpoints / "zero_shot", "--learning_rate", "3e-3", "--logits_factor", "0.942"]
     patch = pytest.MonkeyPatch()
     for name, *argv in (
         ("train", *data, *test, *gold, *base, *TRAIN),
@@ -221,6 +221,7 @@ def test_what_the_text_of_a_card_says(experiment):
     assert "`zero_shot`, a checkpoint that is not on the Hub" in text
     assert "base_model:" not in text
     assert "2022-01-01 to " in text
+    assert "Beside these: logits_factor 0.942." in text
     assert "{{" not in text
     assert "None" not in text
     assert experiment.record["data"]["files"]["articles_file"]["sha256"] in text

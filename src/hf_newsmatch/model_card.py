@@ -1,5 +1,6 @@
 """What a published checkpoint says of itself: its card and its provenance, both from the record of its run."""
 
+import dataclasses
 import json
 import math
 import re
@@ -20,7 +21,14 @@ from .experiment import Experiment
 from .metrics import score
 from .metrics.tables import markdown_table, metric_label
 from .modeling import DEMO_MODEL, is_local, load_config
+from .trainer import ContrastiveTrainingArguments
 
+# settings of the recipe that the text of the cards has in a sentence
+_TOLD = {
+    *("num_train_epochs", "gradient_accumulation_steps", "seed", "learning_rate", "lr_scheduler_type"),
+    *("weight_decay", "coupled_weight_decay", "optim"),
+    *("eval_strategy", "eval_steps", "metric_for_best_model", "greater_is_better", "load_best_model_at_end"),
+}
 _METRIC = re.compile(r"(mrr|recall)@\d+")
 _LICENSE = ("license", "license_name", "license_link")
 # what the demo's checkpoint shares with the package that it is a part of
@@ -127,6 +135,7 @@ def model_card(
         tokens=config.text_config.max_position_embeddings,
         train=record["train"],
         best=_best(record["train"]),
+        unusual=_unusual(record),
         checkpoint=checkpoint,
         wise_ft=record.get("wise_ft"),
         alpha=_alpha(record, checkpoint),
@@ -354,6 +363,26 @@ def _best(train: Mapping[str, Any]) -> dict[str, Any] | None:
     extreme = "highest" if train["arguments"].get("greater_is_better") else "lowest"
     row = next((row for row in train["log_history"] if row["step"] == train["best_step"] and "epoch" in row), {})
     return {"metric": metric.removeprefix("eval_"), "value": value, "extreme": extreme, "epoch": row.get("epoch")}
+
+
+def _unusual(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What else of the recipe is not the default."""
+    defaults = {item.name: item.default for item in dataclasses.fields(ContrastiveTrainingArguments)}
+    recipe = record.get("recipe", {})
+    # those that only choose the epoch are told with it
+    told = {
+        *_TOLD,
+        "eval_strategy",
+        "eval_steps",
+        "metric_for_best_model",
+        "greater_is_better",
+        "load_best_model_at_end",
+    }
+    return {
+        name: value
+        for name, value in recipe.items()
+        if name in defaults and name not in _TOLD and value is not None and value != defaults[name]
+    }
 
 
 def _own_tags(checkpoint: Checkpoint) -> list[str]:

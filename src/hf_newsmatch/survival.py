@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -65,15 +65,16 @@ def what_is_missing(folder: str | Path) -> str | None:
 
 
 def publish(unfinished: Path, checkpoint: Path) -> None:
-    """Give a checkpoint that is all written its place. Several processes may do so; one of them does."""
+    """Give a checkpoint that is all written its place. For one process at a time."""
+    if not unfinished.exists():  # another machine on the same file system has done it
+        return
     replaced = unfinished.with_name("replaced")
-    try:
-        if checkpoint.exists():  # saved at the same step before
-            os.replace(checkpoint, replaced)
-        os.replace(unfinished, checkpoint)
-    except FileNotFoundError:
-        logger.debug("%s was renamed by another process.", checkpoint)
+    if checkpoint.exists():  # saved at the same step before
+        os.replace(checkpoint, replaced)
+    os.replace(unfinished, checkpoint)
     shutil.rmtree(replaced, ignore_errors=True)
+    with suppress(OSError):  # another process may still write its part
+        unfinished.parent.rmdir()
 
 
 @contextmanager

@@ -13,19 +13,30 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import CLIPModel, EvalPrediction, ProcessorMixin, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    CLIPModel,
+    EvalPrediction,
+    ProcessorMixin,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from .data.collator import DEFAULT_TEXT_FIELDS, ContrastiveCollator, join_text
+from .data.picture_cache import cache_pictures
 from .data.sampler import DistinctBatchSampler
 from .errors import NewsMatchError
 from .gradient_cache import backward_in_chunks
+from .lora import add_lora, merged
 from .losses import MAX_LOGIT_SCALE, contrastive_loss
 from .metrics import score
 from .metrics.scoring import metric_names
 from .retrieval import rank
 from .survival import UNFINISHED, SaveAfterEvaluation, check_finite, check_weights, explained_writing, publish
+from .tuning import NoGraphBelow, check_options, freeze, parameter_groups
 
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
 # that it depends neither on the batch size of evaluation nor on the number of processes.
@@ -65,9 +76,44 @@ class ContrastiveTrainingArguments(TrainingArguments):
         default=True,
         metadata={
             "help": "torch.optim.Adam over all parameters with weight decay added to the gradient (L2), as in the "
-            "recipe; when false, the optimizer of --optim with transformers' own parameter groups."
+            "recipe; when false, the optimizer of --optim."
         },
     )
+    decay_biases_and_norms: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Whether biases, norms and logit_scale have weight decay, too. By default with"
+            " --coupled_weight_decay, as in the recipe, and not without."
+        },
+    )
+    train_towers: str = field(
+        default="both", metadata={"help": "both, or vision or text: the other tower is frozen. (Recipe: both.)"}
+    )
+    unfreeze_last_layers: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train only the last so many layers of each trained tower, its final norm and its projection; with"
+            " 0 the latter alone. By default all. logit_scale always trains."
+        },
+    )
+    layerwise_lr_decay: float = field(
+        default=1.0,
+        metadata={
+            "help": "Each layer learns at this share of the rate of the one above it, the embeddings most slowly."
+            " (Recipe: 1, all alike.)"
+        },
+    )
+    lora_rank: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train low-rank adapters (LoRA) of this rank on all linear modules of the trained layers, and"
+            " nothing else, neither projections nor logit_scale. They want a higher --learning_rate, like 1e-4."
+        },
+    )
+    lora_alpha: float | None = field(
+        default=None, metadata={"help": "The adapters count alpha / rank times. By default as much as the rank."}
+    )
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
     logits_factor: float = field(
         default=1.0,
         metadata={
@@ -85,6 +131,13 @@ class ContrastiveTrainingArguments(TrainingArguments):
     distinct_batches: bool = field(
         default=True,
         metadata={"help": "Form batches without the same picture or text twice, while others are left."},
+    )
+    cache_images: bool = field(
+        default=False,
+        metadata={
+            "help": "Decode and resize each picture once and keep it (150 KB of disk at 224 x 224, read as needed)"
+            " instead of in every epoch; the numbers are the same bit for bit."
+        },
     )
     dataloader_drop_last: bool = field(
         default=True,
@@ -158,12 +211,14 @@ class ContrastiveTrainingArguments(TrainingArguments):
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = _workers() if torch.accelerator.is_available() and not self.use_cpu else 0
         super().__post_init__()
+        check_options(self)
         # pinned pages only speed up the way to an accelerator; without one, every data loader would warn
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
 
     def recipe(self) -> dict[str, Any]:
         """What the final weights depend on: a training that goes on with other values would be another one."""
         own = {item.name for item in fields(self)} - {item.name for item in fields(TrainingArguments)}
+        own -= {"cache_images", "contrastive_chunk_size"}  # these change how it is computed, not what
         values = {name: value for name, value in self.to_dict().items() if name in own | _RECIPE}
         # two processes with half the batch are one with the whole
         return {**values, "train_batch_size": self.per_device_train_batch_size * self.world_size}
@@ -177,7 +232,7 @@ class ContrastiveTrainer(Trainer):
 
     Args:
         model (`CLIPModel`):
-            The model to fine-tune, in float32.
+            The model to fine-tune, in float32. What `args` freezes is frozen in place, and adapters are put into it.
         args ([`ContrastiveTrainingArguments`]):
             The recipe.
         processing_class (`ProcessorMixin`):
@@ -210,9 +265,19 @@ class ContrastiveTrainer(Trainer):
         refuse_unlaunched_gpus(args)
         if train_dataset is not None:
             _fit_the_only_batch(len(train_dataset), args)
+        if args.cache_images:
+            with args.main_process_first(desc="caching pictures"):
+                train_dataset, eval_dataset = (
+                    part if part is None else cache_pictures(part, processing_class.image_processor)
+                    for part in (train_dataset, eval_dataset)
+                )
         # The processor does not go to Trainer, which would rewrite the configuration's eos token to the tokenizer's: a
         # checkpoint whose two differ would pool its text elsewhere once reloaded.
         self.processor = processing_class
+        freeze(model, args.train_towers, args.unfreeze_last_layers)
+        if args.lora_rank is not None:
+            set_seed(args.seed)  # of the adapters' first values; Trainer does the same next
+            model = add_lora(model, args.lora_rank, args.lora_alpha, args.lora_dropout)
         super().__init__(
             model=model,
             args=args,
@@ -226,20 +291,32 @@ class ContrastiveTrainer(Trainer):
         self._pairs, self._since, self._epoch_time = 0, 0.0, None
         self._saving = False
         self.add_callback(ClampLogitScale())
+        self.add_callback(NoGraphBelow())
         self.add_callback(EpochClock(self))
         self.add_callback(SaveAfterEvaluation())
 
-    def create_optimizer(self, model=None):
-        if self.optimizer is None and self.args.coupled_weight_decay:
-            parameters = (p for p in (model or self.model).parameters() if p.requires_grad)
-            self.optimizer = torch.optim.Adam(
-                parameters,
-                lr=self.args.learning_rate,
-                betas=(self.args.adam_beta1, self.args.adam_beta2),
-                eps=self.args.adam_epsilon,
-                weight_decay=self.args.weight_decay,
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args, model=None):
+        if args.coupled_weight_decay:
+            kwargs = {"betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon}
+            optimizer = torch.optim.Adam
+        else:
+            optimizer, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
+        # Trainer takes `params` from here in place of its own groups; some optimizers bring theirs, or the whole model
+        if model is not None and not {"params", "model", "optimizer_dict"} & kwargs.keys():
+            decay_all = args.decay_biases_and_norms
+            kwargs["params"] = parameter_groups(
+                model,
+                args.learning_rate,
+                args.weight_decay,
+                args.layerwise_lr_decay,
+                decay_biases_and_norms=args.coupled_weight_decay if decay_all is None else decay_all,
             )
-        return super().create_optimizer(model)
+        return optimizer, kwargs
+
+    def finished_model(self) -> CLIPModel:
+        """The model as trained, an ordinary CLIP: with LoRA a copy into which the adapters are merged."""
+        return merged(self.accelerator.unwrap_model(self.model))
 
     def get_eval_dataloader(self, eval_dataset=None):
         with self._keeping_the_last_batch():
@@ -389,9 +466,11 @@ class ContrastiveTrainer(Trainer):
                 self.state.best_model_checkpoint = str(run_dir / name)
                 if self.args.should_save:
                     self.state.save_to_json(str(run_dir / UNFINISHED / name / TRAINER_STATE_NAME))
-            self.accelerator.wait_for_everyone()
-            if self.is_local_process_zero():
-                publish(run_dir / UNFINISHED / name, run_dir / name)
+            # the first machine, and then the others, when they have a file system of their own
+            for turn in (self.is_world_process_zero(), self.is_local_process_zero()):
+                self.accelerator.wait_for_everyone()
+                if turn:
+                    publish(run_dir / UNFINISHED / name, run_dir / name)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 best = self.state.best_model_checkpoint
@@ -432,11 +511,12 @@ def _fit_the_only_batch(size: int, args: ContrastiveTrainingArguments) -> None:
 
 
 class ClampLogitScale(TrainerCallback):
-    """Keeps the stored `logit_scale` at most ln 100, as CLIP's own training did."""
+    """Keeps the stored `logit_scale` at most ln 100, as CLIP's own training did, unless it is frozen."""
 
     def on_optimizer_step(self, args, state, control, model: nn.Module | None = None, **kwargs):
         with torch.no_grad():
-            model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+            if model.logit_scale.requires_grad:
+                model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
 
 
 class EpochClock(TrainerCallback):
@@ -457,4 +537,6 @@ def _undecoded(dataset):
     """The same data with pictures left as files: the collator decodes them itself, in the workers, and safely."""
     from datasets import Image
 
-    return dataset if dataset is None else dataset.cast_column("image", Image(decode=False))
+    if dataset is None or "image" not in dataset.column_names:
+        return dataset
+    return dataset.cast_column("image", Image(decode=False))
