@@ -369,15 +369,6 @@ def _unusual(record: Mapping[str, Any]) -> dict[str, Any]:
     """What else of the recipe is not the default."""
     defaults = {item.name: item.default for item in dataclasses.fields(ContrastiveTrainingArguments)}
     recipe = record.get("recipe", {})
-    # those that only choose the epoch are told with it
-    told = {
-        *_TOLD,
-        "eval_strategy",
-        "eval_steps",
-        "metric_for_best_model",
-        "greater_is_better",
-        "load_best_model_at_end",
-    }
     return {
         name: value
         for name, value in recipe.items()
