@@ -25,7 +25,7 @@ from hf_newsmatch.errors import NewsMatchError
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.hub import check_repo_id, collect, take_push
 from hf_newsmatch.model_card import find_license
-from hf_newsmatch.wise_ft import interpolate
+from hf_newsmatch.wise_ft.interpolation import interpolate
 
 ROOT = Path(__file__).parents[1]
 MIT = {"license": "mit"}
