@@ -2,6 +2,6 @@
 
 from .interpolation import check_alpha, interpolate
 from .rules import choose_alpha
-from .sweep import DEFAULT_ALPHAS, sweep_alpha
+from .sweep import DEFAULT_ALPHAS, AlphaSweep, sweep_alpha, sweep_towers
 
-__all__ = ["DEFAULT_ALPHAS", "check_alpha", "choose_alpha", "interpolate", "sweep_alpha"]
+__all__ = ["DEFAULT_ALPHAS", "AlphaSweep", "check_alpha", "choose_alpha", "interpolate", "sweep_alpha", "sweep_towers"]
