@@ -4,8 +4,8 @@
     python scripts/study.py --corpus_seeds 6 7 8
 
 One corpus is one draw of the world: what a single table shows may be luck. Each seed takes the ordinary road, with the
-ordinary scripts, into OUTPUT_DIR/seed_N; then every rule chooses its alpha and is scored on the test part. What is done
-is not done again. Writes OUTPUT_DIR/study.json.
+ordinary scripts, into OUTPUT_DIR/seed_N; then every rule chooses its alpha and is scored on the test part. What is
+done is not done again. Writes OUTPUT_DIR/study.json.
 """
 
 import json
@@ -61,6 +61,8 @@ def main() -> None:
     (args,) = parse_arguments(StudyArguments, description=__doc__.splitlines()[0])
     set_up_logging()
     check_metric(args.alpha_metric)
+    if args.alpha_slices < 2:
+        raise NewsMatchError(f"--alpha_slices must be at least 2, not {args.alpha_slices}.")
     results, chosen = {}, {}
     for seed in args.corpus_seeds:
         folder = Path(args.output_dir) / f"seed_{seed}"
@@ -103,36 +105,38 @@ def choose_by_every_rule(experiment: Experiment, metric: str, slices: int) -> di
     """What each rule chooses on one corpus, and what every article of the test part scores with it.
 
     Returns:
-        `dict`: `"image_ids"` (the picture of each test article), `"alphas"` (by rule) and `"scores"` (by rule and metric,
-        an array over the articles). The oracle takes, for each metric, the alpha that is best on the test part.
+        `dict`: `"image_ids"` (the picture of each test article), `"alphas"` (by rule) and `"scores"` (by rule and
+        metric, an array over the articles). The oracle takes, for each metric, the best alpha of the test part.
     """
     data, folder = experiment.data(), experiment.output_dir / "sweeps"
+    sort_by = experiment.record["data"]["arguments"]["sort_by"]
     ends = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
     common = {"text_fields": experiment.text_fields, "zero_shot_revision": experiment.revision("zero_shot")}
     part = data.parts["test"]
     on_test = partial(sweep_alpha, *ends, part.articles, candidates=part.images, gold=part.gold, **common)
 
     validation = keep(folder / "validation.npz", lambda: sweep_alpha(*ends, data.validation, **common))
-    towers = keep(folder / "towers.npz", lambda: sweep_towers(*ends, data.validation, metric=metric, **common))
+    towers = keep(
+        folder / f"towers_{metric}.npz", lambda: sweep_towers(*ends, data.validation, metric=metric, **common)
+    )
     test = keep(folder / "test.npz", on_test)
     files = [folder / f"fold_{number}_of_{slices}.npz" for number in range(1, slices)]
     if not all(file.is_file() for file in files):
         with tempfile.TemporaryDirectory() as temporary:
             fine_tune = fine_tune_again(experiment, Path(temporary))
             sweep = partial(sweep_alpha, ends[0], **common)
-            for file, fold in zip(files, sweep_folds(data.train, fine_tune, sweep, slices)):
+            for file, fold in zip(files, sweep_folds(data.train, fine_tune, sweep, slices, sort_by)):
                 fold.save(file)
     folds = list(map(AlphaSweep.load, files))
 
-    parts = chronological_slices(data.validation, slices)
+    parts = chronological_slices(data.validation, slices, sort_by)
     alphas = {rule: choose_alpha(validation, rule, metric, parts, folds) for rule in RULES}
     scores = {
         rule: {name: test.scores[name][test.alphas.index(alpha)] for name in test.scores}
         for rule, alpha in alphas.items()
     }
     pair = alphas["best, per tower"] = choose_alpha(towers, "best", metric)
-    name = "test_{:g}_{:g}.npz".format(*pair)
-    of_pair = keep(folder / name, lambda: on_test(alphas=[pair]))
+    of_pair = keep(folder / "test_{:g}_{:g}.npz".format(*pair), lambda: on_test(alphas=[pair]))
     scores["best, per tower"] = {name: rows[0] for name, rows in of_pair.scores.items()}
     scores["oracle"] = {name: rows[rows.mean(axis=1).argmax()] for name, rows in test.scores.items()}
     alphas["oracle"] = test.alphas[int(test.scores[metric].mean(axis=1).argmax())]
@@ -224,8 +228,8 @@ def rules_table(rules: dict[str, dict[str, Any]], metric: str) -> Table:
     alphas = "; ".join(f"{rule}: {', '.join(map(alpha_label, row['alphas']))}" for rule, row in rules.items())
     output = Table(
         title=f"Test part by rule for alpha (by validation {metric_label(metric)}), mean ± standard deviation",
-        caption="Differences with 95 % bootstrap intervals over the test articles of all corpora. The oracle is the best"
-        f" of the eleven alphas on the test part itself, in each column its own. Alphas: {alphas}.",
+        caption="Differences with 95 % bootstrap intervals over the test articles of all corpora. The oracle is the"
+        f" best of the eleven alphas on the test part itself, in each column its own. Alphas: {alphas}.",
     )
     add_metrics(output, "rule", rules["best"]["scores"])
     for rule, row in rules.items():
