@@ -4,11 +4,13 @@
     accelerate launch scripts/train.py --config recipes/rss.yaml      # a recipe
     accelerate launch scripts/train.py --articles_file articles.tsv --image_dir images --output_dir outputs/mine
 
-Writes the checkpoint to OUTPUT_DIR/fine_tuned and what later steps need to know to OUTPUT_DIR/newsmatch.json.
+Writes the checkpoint to OUTPUT_DIR/fine_tuned and what later steps need to know to OUTPUT_DIR/newsmatch.json. The same
+command goes on with a training that was interrupted. SIGTERM saves a checkpoint and ends with exit code 143.
 """
 
 import dataclasses
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,13 @@ from hf_newsmatch.arguments import (
     use_all_cores,
 )
 from hf_newsmatch.checkpoints import save_checkpoint, weights_sha256
+from hf_newsmatch.console import make_console
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly, first_sentence
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.files import atomic_path
+from hf_newsmatch.learning_curve import curve_table, what_was_kept
 from hf_newsmatch.modeling import load_clip
+from hf_newsmatch.survival import STOPPED, SaveOnSigterm, TrainingStopped, last_checkpoint, what_is_missing
 from hf_newsmatch.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_unlaunched_gpus
 
 logger = logging.getLogger("hf_newsmatch.train")
@@ -51,14 +56,19 @@ def main() -> None:
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
     checkpoint = training_args.resume_from_checkpoint
-    refuse_to_lose(output_dir, train_args.overwrite, checkpoint)
+    if checkpoint is None and not train_args.overwrite:
+        refuse_to_lose(output_dir)
+        checkpoint = last_checkpoint(output_dir)
+    elif checkpoint is not None and (missing := what_is_missing(checkpoint)):
+        raise NewsMatchError(f"--resume_from_checkpoint {checkpoint} is no checkpoint of a training: {missing}.")
 
     # ---- Data and model ---------------------------------------------------------------------------------------------
     # one process reads and draws first, the others find the caches filled
     with training_args.main_process_first(desc="the data"):
-        experiment, data = Experiment.create(output_dir, data_args, model_args)
+        experiment, data = Experiment.create(output_dir, data_args, model_args, training_args.recipe())
     if checkpoint is not None:
         experiment.check_continues(Experiment.open(output_dir))
+        logger.info("Going on from %s.", checkpoint)
     for name, part in data.report["split"]["parts"].items():
         logger.info("%s: %s", name, describe(part))
     model, processor = load_clip(model_args.model_name_or_path, model_args.model_revision)
@@ -79,7 +89,13 @@ def main() -> None:
     if first and checkpoint is None:
         experiment.start()
     trainer.accelerator.wait_for_everyone()
-    result = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.add_callback(SaveOnSigterm())
+    try:
+        result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    except TrainingStopped as stopped:
+        logger.info("Stopped by SIGTERM; the same command goes on from %s.", stopped.checkpoint)
+        trainer.accelerator.end_training()
+        sys.exit(STOPPED)
 
     # ---- What is kept -----------------------------------------------------------------------------------------------
     fine_tuned = output_dir / "fine_tuned"
@@ -97,27 +113,18 @@ def main() -> None:
             "log_history": state.log_history,
         }
         experiment.save()
-        logger.info("The fine-tuned model is in %s (%s).", fine_tuned, kept(trainer))
+        make_console().print(curve_table(state, training_args))
+        logger.info("The fine-tuned model is in %s (%s).", fine_tuned, what_was_kept(state, training_args))
     # closes the process group: without that, a process may die at exit while another still waits for it
     trainer.accelerator.end_training()
 
 
-def refuse_to_lose(output_dir: Path, overwrite: bool, checkpoint: str | None) -> None:
-    """Refuse to start over what is there unless told to, and to resume what is not there."""
-    if checkpoint is not None:
-        if not (Path(checkpoint) / "trainer_state.json").is_file():
-            raise NewsMatchError(f"--resume_from_checkpoint {checkpoint} is no checkpoint of a training.")
-    elif not overwrite:
-        if (output_dir / "fine_tuned").exists():
-            raise NewsMatchError(
-                f"{output_dir} holds a fine-tuned model; train again with --overwrite, or name another --output_dir."
-            )
-        checkpoints = sorted(output_dir.glob("checkpoint-*"), key=lambda path: path.stat().st_mtime)
-        if checkpoints:
-            raise NewsMatchError(
-                f"{output_dir} holds an unfinished training: go on with --resume_from_checkpoint {checkpoints[-1]}, or"
-                " start over with --overwrite."
-            )
+def refuse_to_lose(output_dir: Path) -> None:
+    """Refuse to start over what is there."""
+    if (output_dir / "fine_tuned").exists():
+        raise NewsMatchError(
+            f"{output_dir} holds a fine-tuned model; train again with --overwrite, or name another --output_dir."
+        )
 
 
 def describe(part: dict[str, Any]) -> str:
@@ -128,19 +135,6 @@ def describe(part: dict[str, Any]) -> str:
     if part.get("shared_pictures"):
         text += f"; also in an earlier part: {part['shared_pictures']} pictures, of {part['shared_rows']} pairs"
     return text
-
-
-def kept(trainer: ContrastiveTrainer) -> str:
-    """Which epoch's weights were kept, and why."""
-    args, state = trainer.args, trainer.state
-    if not args.load_best_model_at_end or state.best_metric is None:
-        return "the last epoch's weights"
-    epoch = next(row["epoch"] for row in state.log_history if row["step"] == state.best_global_step and "epoch" in row)
-    extreme = "highest" if args.greater_is_better else "lowest"
-    return (
-        f"epoch {epoch:g} of {args.num_train_epochs:g}, with the {extreme} validation"
-        f" {args.metric_for_best_model.removeprefix('eval_')}, {state.best_metric:.4f}"
-    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from accelerate import DeepSpeedPlugin
 from accelerate.commands.config.config_args import load_config_from_file
 
 from hf_newsmatch import ContrastiveTrainingArguments
@@ -17,12 +18,25 @@ ACCELERATE = sorted((ROOT / "accelerate_configs").glob("*.yaml"))
 def test_accelerate_configs(file):
     assert file.read_text().startswith("# "), "it says when to use it"
     config = load_config_from_file(str(file))
-    assert config.num_processes == (2 if file.stem == "multi_gpu" else 1)
+    several = {"multi_gpu", "multi_node", "deepspeed_zero2"}
+    assert config.num_processes == (2 if file.stem in several else 1)
+    assert config.num_machines == (2 if file.stem == "multi_node" else 1)
     assert config.use_cpu == (file.stem == "cpu")
 
 
+def test_deepspeed_config():
+    config = load_config_from_file(str(ROOT / "accelerate_configs" / "deepspeed_zero2.yaml"))
+    assert config.distributed_type == "DEEPSPEED"
+    plugin = DeepSpeedPlugin(
+        zero_stage=config.deepspeed_config["zero_stage"],
+        offload_optimizer_device=config.deepspeed_config["offload_optimizer_device"],
+        offload_param_device=config.deepspeed_config["offload_param_device"],
+    )
+    assert plugin.deepspeed_config["zero_optimization"]["stage"] == 2
+
+
 def test_all_accelerate_configs_are_there():
-    assert {"cpu", "single_gpu", "multi_gpu"} <= {file.stem for file in ACCELERATE}
+    assert {"cpu", "single_gpu", "multi_gpu", "multi_node", "deepspeed_zero2"} == {file.stem for file in ACCELERATE}
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)

@@ -59,3 +59,10 @@ def test_chunks_change_nothing(folders, case):
     plain, chunked = (load_file(folders[0] / f"{name}.safetensors") for name in ("plain", case))
     for name, tensor in plain.items():
         assert (tensor - chunked[name]).abs().max() < 2e-6, name
+
+
+def test_all_processes_stop_at_the_same_step_and_go_on_together(folders):
+    """Whichever of them SIGTERM came to; the weights are those of a training that was not stopped."""
+    plain, stopped = (load_file(folders[1] / f"{name}.safetensors") for name in ("plain", "stopped"))
+    for name, tensor in plain.items():
+        assert (tensor == stopped[name]).all(), name

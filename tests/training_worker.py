@@ -2,14 +2,18 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
+import pytest
 import torch.distributed as dist
 from conftest import make_model, make_pairs, make_processor
 from safetensors.torch import save_file
+from transformers import TrainerCallback
 
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments
+from hf_newsmatch.survival import SaveOnSigterm, TrainingStopped, last_checkpoint
 
 GLOBAL_BATCH = 8
 COUNT = 40
@@ -27,7 +31,35 @@ CASES = {
 def train(folder: Path, name: str) -> None:
     """Train one case with SGD and write its weights and metrics; the global batch is the same for any processes."""
     settings = dict(CASES[name])
-    count = settings.pop("count", COUNT)
+    trainer = make_trainer(folder, settings.pop("count", COUNT), **settings)
+    trainer.train()
+    metrics = trainer.evaluate()
+    if trainer.is_world_process_zero():
+        save_file(trainer.accelerator.unwrap_model(trainer.model).state_dict(), folder / f"{name}.safetensors")
+        (folder / f"{name}.json").write_text(json.dumps(metrics))
+
+
+def stop_and_go_on(folder: Path) -> None:
+    """The plain case, but SIGTERM comes to the last process alone at its second step; then all go on."""
+    trainer = make_trainer(folder)
+    trainer.add_callback(Terminate())
+    trainer.add_callback(SaveOnSigterm())
+    with pytest.raises(TrainingStopped, match=r"checkpoint-2$"):
+        trainer.train()
+    trainer = make_trainer(folder)
+    trainer.train(resume_from_checkpoint=str(last_checkpoint(folder / "run")))
+    if trainer.is_world_process_zero():
+        save_file(trainer.accelerator.unwrap_model(trainer.model).state_dict(), folder / "stopped.safetensors")
+
+
+class Terminate(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 2 and args.process_index == args.world_size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def make_trainer(folder: Path, count: int = COUNT, **settings) -> ContrastiveTrainer:
+    """A trainer of data in which some pictures and texts recur."""
     processor = make_processor()
     # some pictures and texts recur, also within a batch
     image_ids = [f"p{number % (count - 6)}" for number in range(count)]
@@ -51,12 +83,7 @@ def train(folder: Path, name: str) -> None:
         disable_tqdm=True,
         **settings,
     )
-    trainer = ContrastiveTrainer(make_model(processor), args, processor, train_dataset=pairs, eval_dataset=pairs)
-    trainer.train()
-    metrics = trainer.evaluate()
-    if trainer.is_world_process_zero():
-        save_file(trainer.accelerator.unwrap_model(trainer.model).state_dict(), folder / f"{name}.safetensors")
-        (folder / f"{name}.json").write_text(json.dumps(metrics))
+    return ContrastiveTrainer(make_model(processor), args, processor, train_dataset=pairs, eval_dataset=pairs)
 
 
 def world_size() -> int:
@@ -67,6 +94,7 @@ if __name__ == "__main__":
     dist.init_process_group("gloo")
     for case in CASES:
         train(Path(sys.argv[1]), case)
+    stop_and_go_on(Path(sys.argv[1]))
     dist.barrier()
     dist.destroy_process_group()
     # now and then a thread of gloo aborts an interpreter that shuts down; everything is written, so none is needed

@@ -7,7 +7,7 @@ import logging
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -84,9 +84,15 @@ class Experiment:
 
     @classmethod
     def create(
-        cls, output_dir: str | Path, data_args: DataArguments, model_args: ModelArguments
+        cls,
+        output_dir: str | Path,
+        data_args: DataArguments,
+        model_args: ModelArguments,
+        recipe: Mapping[str, Any] | None = None,
     ) -> tuple["Experiment", NewsData]:
         """Prepare a run: read and check the data and identify the base model. [`Experiment.start`] writes the record.
+
+        `recipe` is what else the fine-tuned weights depend on.
 
         Raises:
             [`NewsMatchError`]: on data or a checkpoint that cannot be used.
@@ -107,6 +113,7 @@ class Experiment:
                 "sha256": weights_sha256(model_args.model_name_or_path, model_args.model_revision),
             },
             "data": {"arguments": dataclasses.asdict(data_args), "files": _hashes(data_args), **data.report},
+            "recipe": dict(recipe or {}),
         }
         return cls(output_dir, record), data
 
@@ -121,7 +128,11 @@ class Experiment:
         self.save()
 
     def check_continues(self, before: "Experiment") -> None:
-        """Refuse to go on with a training that began with other data or another base, with a [`NewsMatchError`]."""
+        """Refuse to go on with a training that began with other data, another base or another recipe.
+
+        Raises:
+            [`NewsMatchError`]: naming what differs.
+        """
         for name, now, then in (
             ("base model", self.record["base_model"], before.record["base_model"]),
             *(("data", self.record["data"][part], before.record["data"][part]) for part in ("arguments", "files")),
@@ -130,6 +141,13 @@ class Experiment:
                 raise NewsMatchError(
                     f"The training in {self.output_dir} began with another {name} than is named now; start over"
                     " with --overwrite, or name what it began with."
+                )
+        now, then = self.record["recipe"], before.record.get("recipe", {})
+        for name in sorted(now.keys() | then.keys()):
+            if now.get(name) != then.get(name):
+                raise NewsMatchError(
+                    f"The training in {self.output_dir} began with {name} {then.get(name)}, not {now.get(name)}; start"
+                    " over with --overwrite, or give what it began with."
                 )
 
     @classmethod

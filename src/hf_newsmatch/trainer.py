@@ -1,16 +1,24 @@
 """Contrastive fine-tuning of CLIP as a `transformers.Trainer`."""
 
 import math
+import os
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import CLIPModel, EvalPrediction, ProcessorMixin, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from .data.collator import DEFAULT_TEXT_FIELDS, ContrastiveCollator, join_text
+from .data.picture_cache import cache_pictures
 from .data.sampler import DistinctBatchSampler
 from .errors import NewsMatchError
 from .gradient_cache import backward_in_chunks
@@ -18,10 +26,20 @@ from .losses import MAX_LOGIT_SCALE, contrastive_loss
 from .metrics import score
 from .metrics.scoring import metric_names
 from .retrieval import rank
+from .survival import UNFINISHED, SaveAfterEvaluation, check_finite, check_weights, explained_writing, publish
 
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
 # that it depends neither on the batch size of evaluation nor on the number of processes.
 VALIDATION_BLOCK = 64
+
+
+# Of transformers' own arguments, those that a training's result depends on
+_RECIPE = {
+    *("num_train_epochs", "max_steps", "gradient_accumulation_steps", "dataloader_drop_last", "seed", "data_seed"),
+    *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "max_grad_norm"),
+    *("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16", "tf32"),
+    *("eval_strategy", "eval_steps", "load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+}
 
 
 @dataclass
@@ -69,9 +87,23 @@ class ContrastiveTrainingArguments(TrainingArguments):
         default=True,
         metadata={"help": "Form batches without the same picture or text twice, while others are left."},
     )
+    cache_images: bool = field(
+        default=False,
+        metadata={
+            "help": "Decode and resize each picture once and keep it (150 KB of disk at 224 x 224, read as needed)"
+            " instead of in every epoch; the numbers are the same bit for bit."
+        },
+    )
     dataloader_drop_last: bool = field(
         default=True,
         metadata={"help": "Drop an incomplete last batch (unless it is the only one). (Recipe: dropped.)"},
+    )
+    dataloader_num_workers: int | None = field(
+        default=None,
+        metadata={
+            "help": "Processes that decode pictures, for each training process; by default its share of the cores, at"
+            " most 8, with an accelerator, and none without one, where the cores train."
+        },
     )
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
     save_strategy: str = field(
@@ -109,7 +141,7 @@ class ContrastiveTrainingArguments(TrainingArguments):
             ("dataloader_num_workers", 0),
             ("seed", 0),
         ):
-            if getattr(self, name) < least:
+            if getattr(self, name) is not None and getattr(self, name) < least:
                 raise ValueError(f"--{name} must be at least {least}, not {getattr(self, name)}.")
         metrics = ["loss", *metric_names()]
         if self.metric_for_best_model and self.metric_for_best_model.removeprefix("eval_") not in metrics:
@@ -122,9 +154,19 @@ class ContrastiveTrainingArguments(TrainingArguments):
                 raise ValueError(f"--{name} does not go with contrastive training; leave it out.")
         if self.coupled_weight_decay and self.optim != TrainingArguments.default_optim:
             raise ValueError(f"--optim {self.optim} takes effect with --coupled_weight_decay false only; add that.")
+        if self.dataloader_num_workers is None:
+            self.dataloader_num_workers = _workers() if torch.accelerator.is_available() and not self.use_cpu else 0
         super().__post_init__()
         # pinned pages only speed up the way to an accelerator; without one, every data loader would warn
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
+
+    def recipe(self) -> dict[str, Any]:
+        """What the final weights depend on: a training that goes on with other values would be another one."""
+        own = {item.name for item in fields(self)} - {item.name for item in fields(TrainingArguments)}
+        own -= {"cache_images", "contrastive_chunk_size"}  # these change how it is computed, not what
+        values = {name: value for name, value in self.to_dict().items() if name in own | _RECIPE}
+        # two processes with half the batch are one with the whole
+        return {**values, "train_batch_size": self.per_device_train_batch_size * self.world_size}
 
 
 class ContrastiveTrainer(Trainer):
@@ -168,6 +210,12 @@ class ContrastiveTrainer(Trainer):
         refuse_unlaunched_gpus(args)
         if train_dataset is not None:
             _fit_the_only_batch(len(train_dataset), args)
+        if args.cache_images:
+            with args.main_process_first(desc="caching pictures"):
+                train_dataset, eval_dataset = (
+                    part if part is None else cache_pictures(part, processing_class.image_processor)
+                    for part in (train_dataset, eval_dataset)
+                )
         # The processor does not go to Trainer, which would rewrite the configuration's eos token to the tokenizer's: a
         # checkpoint whose two differ would pool its text elsewhere once reloaded.
         self.processor = processing_class
@@ -181,7 +229,11 @@ class ContrastiveTrainer(Trainer):
             **kwargs,
         )
         self.can_return_loss = True
+        self._pairs, self._since, self._epoch_time = 0, 0.0, None
+        self._saving = False
         self.add_callback(ClampLogitScale())
+        self.add_callback(EpochClock(self))
+        self.add_callback(SaveAfterEvaluation())
 
     def create_optimizer(self, model=None):
         if self.optimizer is None and self.args.coupled_weight_decay:
@@ -228,13 +280,12 @@ class ContrastiveTrainer(Trainer):
         if chunk_size is None or chunk_size >= len(inputs["image_ids"]):
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
-        inputs = dict(self._prepare_inputs(inputs))
-        ids = inputs.pop("image_ids"), inputs.pop("text_ids")
+        inputs, ids = self._apart(self._prepare_inputs(inputs))
         steps = self.current_gradient_accumulation_steps
         loss = backward_in_chunks(
             model,
             inputs,
-            lambda image_embeds, text_embeds: self._loss(image_embeds, text_embeds, *ids, across_processes=True),
+            lambda image_embeds, text_embeds: self._training_loss(image_embeds, text_embeds, ids),
             self.accelerator.unwrap_model(model).logit_scale,
             chunk_size,
             backward=lambda scalar: self.accelerator.backward(scalar / steps),
@@ -243,11 +294,22 @@ class ContrastiveTrainer(Trainer):
         return loss / steps
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        inputs = dict(inputs)
-        image_ids, text_ids = inputs.pop("image_ids"), inputs.pop("text_ids")
+        inputs, ids = self._apart(inputs)
         outputs = model(**inputs)
-        loss = self._loss(outputs.image_embeds, outputs.text_embeds, image_ids, text_ids, across_processes=True)
+        loss = self._training_loss(outputs.image_embeds, outputs.text_embeds, ids)
         return (loss, outputs) if return_outputs else loss
+
+    @staticmethod
+    def _apart(inputs) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor | list[str]]]:
+        """What the model reads, and who is in the batch."""
+        inputs = dict(inputs)
+        return inputs, {name: inputs.pop(name) for name in ("image_ids", "text_ids", "article_ids")}
+
+    def _training_loss(self, image_embeds, text_embeds, ids) -> torch.Tensor:
+        self._pairs += len(ids["article_ids"])
+        loss = self._loss(image_embeds, text_embeds, ids["image_ids"], ids["text_ids"], across_processes=True)
+        check_finite(loss, self.state.global_step + 1, ids["article_ids"], image_embeds, text_embeds)
+        return loss
 
     def _loss(self, image_embeds, text_embeds, image_ids, text_ids, across_processes=False) -> torch.Tensor:
         logit_scale = self.accelerator.unwrap_model(self.model).logit_scale.to(image_embeds.device)
@@ -256,8 +318,8 @@ class ContrastiveTrainer(Trainer):
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Returns no loss but both embeddings and, as labels, who shares a picture or a text: the metrics need all."""
-        inputs = dict(self._prepare_inputs(inputs))
-        labels = torch.stack((inputs.pop("image_ids"), inputs.pop("text_ids")), dim=1)
+        inputs, ids = self._apart(self._prepare_inputs(inputs))
+        labels = torch.stack((ids["image_ids"], ids["text_ids"]), dim=1)
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(**inputs)
         return None, (outputs.image_embeds.float(), outputs.text_embeds.float()), labels
@@ -280,10 +342,78 @@ class ContrastiveTrainer(Trainer):
         scores = score(ranking, dict(zip(rows, names)))
         return {"loss": loss, **{name: value for name, value in scores.items() if "@" in name}}
 
+    def evaluate(self, *args, **kwargs):
+        if self.is_in_train:
+            self._check_weights()
+        with self._not_training():
+            return super().evaluate(*args, **kwargs)
+
+    def log(self, logs, start_time=None):
+        """Adds `logit_scale` (as stored, a logarithm), `pictures_per_second` of all processes, loading included and
+        evaluation and saving left out, and once an epoch `epoch_time` in seconds, all of it included."""
+        if "loss" in logs:
+            now = time.perf_counter()
+            logs["logit_scale"] = self.accelerator.unwrap_model(self.model).logit_scale.item()
+            logs["pictures_per_second"] = round(self._pairs * self.args.world_size / (now - self._since), 3)
+            self._pairs, self._since = 0, now
+            if self._epoch_time is not None:
+                logs["epoch_time"], self._epoch_time = round(self._epoch_time, 3), None
+        super().log(logs, start_time)
+
+    @contextmanager
+    def _not_training(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - begin
+
+    def _check_weights(self) -> None:
+        check_weights(self.accelerator.unwrap_model(self.model).named_parameters(), self.state.global_step)
+
+    def train(self, *args, **kwargs):
+        if self.args.should_save:  # what a process that was killed while saving has left
+            shutil.rmtree(Path(self.args.output_dir) / UNFINISHED, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        return super().train(*args, **kwargs)
+
+    def _get_output_dir(self, trial=None) -> str:
+        run_dir = super()._get_output_dir(trial)
+        return str(Path(run_dir) / UNFINISHED) if self._saving else run_dir
+
+    def _save_checkpoint(self, model, trial=None):
+        """Complete or absent: written aside, and renamed when every process has written its part."""
+        self._check_weights()
+        run_dir = Path(self._get_output_dir(trial))
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        with self._not_training(), explained_writing(run_dir):
+            self._saving = True
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self._saving = False
+            if self.state.best_global_step == self.state.global_step:
+                # the state has the path aside
+                self.state.best_model_checkpoint = str(run_dir / name)
+                if self.args.should_save:
+                    self.state.save_to_json(str(run_dir / UNFINISHED / name / TRAINER_STATE_NAME))
+            # the first machine, and then the others, when they have a file system of their own
+            for turn in (self.is_world_process_zero(), self.is_local_process_zero()):
+                self.accelerator.wait_for_everyone()
+                if turn:
+                    publish(run_dir / UNFINISHED / name, run_dir / name)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                best = self.state.best_model_checkpoint
+                rotate_checkpoints(str(run_dir), self.args.save_total_limit, best, use_mtime=True)
+
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
         if self.args.should_save:
             self.processor.save_pretrained(output_dir or self.args.output_dir)
+
+
+def _workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(8, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
 
 
 def refuse_unlaunched_gpus(args: TrainingArguments) -> None:
@@ -317,8 +447,24 @@ class ClampLogitScale(TrainerCallback):
             model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
 
 
+class EpochClock(TrainerCallback):
+    """Tells the trainer how long its epochs take."""
+
+    def __init__(self, trainer: ContrastiveTrainer):
+        self.trainer, self.began = trainer, 0.0
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.began = self.trainer._since = time.perf_counter()
+        self.trainer._pairs = 0
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        self.trainer._epoch_time = time.perf_counter() - self.began
+
+
 def _undecoded(dataset):
     """The same data with pictures left as files: the collator decodes them itself, in the workers, and safely."""
     from datasets import Image
 
-    return dataset if dataset is None else dataset.cast_column("image", Image(decode=False))
+    if dataset is None or "image" not in dataset.column_names:
+        return dataset
+    return dataset.cast_column("image", Image(decode=False))

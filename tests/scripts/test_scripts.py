@@ -1,9 +1,12 @@
 """The scripts as users run them, in this process: arguments in, exit code, files and messages out."""
 
 import json
+import os
 import runpy
 import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -185,22 +188,58 @@ def test_training_over_leaves_nothing_of_the_first(run, train, checkpoints, tmp_
     assert record_runs(tmp_path / "out", "test") == ["zero_shot", "fine_tuned", "ensemble"]
 
 
-def test_an_unfinished_training_is_not_thrown_away(train, tmp_path):
+def test_the_same_command_goes_on_with_an_unfinished_training(train, tmp_path):
     news = write_news_folder(tmp_path / "news")
     flags = ["--articles_file", news / "articles.tsv", "--output_dir", tmp_path / "out"]
-    assert train(*flags)[0] == 0
+    code, out, _ = train(*flags)
+    assert code == 0
+    assert "Learning curve" in out
     finished = (tmp_path / "out" / "fine_tuned" / "model.safetensors").read_bytes()
     shutil.rmtree(tmp_path / "out" / "fine_tuned")
     (checkpoint,) = (tmp_path / "out").glob("checkpoint-*")
-    code, _, err = train(*flags)
-    assert code == 2
-    assert f"--resume_from_checkpoint {checkpoint}" in one_sentence(err)
-    other = ["--articles_file", write_news_folder(tmp_path / "other", first=100) / "articles.tsv"]
-    code, _, err = train(*flags, *other, "--resume_from_checkpoint", checkpoint)
-    assert code == 2
-    assert "began with another data" in one_sentence(err)
-    assert train(*flags, "--resume_from_checkpoint", checkpoint)[0] == 0
+    for other, message in (
+        (["--articles_file", write_news_folder(tmp_path / "other", first=100) / "articles.tsv"], "another data"),
+        (["--learning_rate", "0.1"], "began with learning_rate 0.003, not 0.1"),
+        (["--seed", "7"], "began with seed 42, not 7"),
+        (["--per_device_train_batch_size", "4"], "began with train_batch_size 8, not 4"),
+    ):
+        for resume in ([], ["--resume_from_checkpoint", checkpoint]):
+            code, _, err = train(*flags, *other, *resume)
+            assert code == 2
+            assert message in one_sentence(err)
+    assert train(*flags)[0] == 0
     assert (tmp_path / "out" / "fine_tuned" / "model.safetensors").read_bytes() == finished
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_ends_with_143(checkpoints, train, tmp_path):
+    """In a process of its own, as a scheduler stops it; the second start ends as an undisturbed training."""
+    news = write_news_folder(tmp_path / "news")
+    flags = ["--articles_file", news / "articles.tsv", "--num_train_epochs", "12", "--report_to", "none"]
+    command = [sys.executable, SCRIPTS / "train.py", "--model_name_or_path", checkpoints / "zero_shot", *flags]
+    command += ["--use_cpu", "true", "--per_device_train_batch_size", "8", "--learning_rate", "3e-3"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*map(str, command), "--output_dir", str(tmp_path / "out")],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not list((tmp_path / "out").glob("checkpoint-*")):
+        time.sleep(0.01)
+    process.terminate()
+    _, err = process.communicate()
+    assert process.returncode == 143, err
+    assert "Traceback" not in err
+    assert "the same command goes on from" in err
+    assert not (tmp_path / "out" / "fine_tuned").exists()
+    assert train(*flags, "--output_dir", tmp_path / "out")[0] == 0
+    assert train(*flags, "--output_dir", tmp_path / "undisturbed")[0] == 0
+    first, second = (
+        (tmp_path / name / "fine_tuned" / "model.safetensors").read_bytes() for name in ("out", "undisturbed")
+    )
+    assert first == second
 
 
 def test_the_texts_that_clip_reads_are_the_same_in_every_step(run, train, tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import BatchEncoding, ProcessorMixin
 
-from .pictures import open_picture
+from .picture_cache import pixel_values
 
 DEFAULT_TEXT_FIELDS = ("title", "text")
 
@@ -35,8 +35,10 @@ class ContrastiveCollator:
         text_fields (`Sequence[str]`, *optional*, defaults to `("title", "text")`):
             The columns that make up what CLIP reads.
 
-    Returns, when called on a list of rows with the columns `image`, `image_id` and the text fields, the processor's
-    `pixel_values`, `input_ids` and `attention_mask`, and `image_ids` and `text_ids` (int64, shape `(batch,)`).
+    Returns, when called on a list of rows with the columns `article_id`, `image` (or `pixels`, see
+    [`cache_pictures`]), `image_id` and the text fields, the
+    processor's `pixel_values`, `input_ids` and `attention_mask`, `image_ids` and `text_ids` (int64, shape `(batch,)`),
+    and `article_ids` (a list of strings).
     """
 
     processor: ProcessorMixin
@@ -44,13 +46,9 @@ class ContrastiveCollator:
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> BatchEncoding:
         texts = [join_text(row, self.text_fields) for row in rows]
-        batch = self.processor(
-            text=texts,
-            images=[open_picture(row["image"]) for row in rows],
-            padding=True,
-            truncation=True,
-            return_tensors="pt",
-        )
+        batch = self.processor.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        batch["pixel_values"] = pixel_values(rows, self.processor.image_processor)
         batch["image_ids"] = torch.tensor([stable_id(row["image_id"]) for row in rows])
         batch["text_ids"] = torch.tensor([stable_id(text) for text in texts])
+        batch["article_ids"] = [row["article_id"] for row in rows]
         return batch

@@ -1,0 +1,63 @@
+"""How a training went: its learning curve as a table, and which epoch was kept and why."""
+
+from rich.table import Table
+from transformers import TrainerState, TrainingArguments
+
+from .metrics.tables import metric_label
+
+_ROWS = 20
+_SHOWN = {
+    "loss": "training\nloss",
+    "eval_loss": "validation\nloss",
+    "eval_mrr@100": metric_label("mrr@100").replace("@", "\n@"),
+    "eval_recall@1": metric_label("recall@1").replace("@", "\n@"),
+    "logit_scale": "logit\nscale",
+    "grad_norm": "gradient\nnorm",
+    "pictures_per_second": "pictures\na second",
+    "epoch_time": "seconds",
+}
+
+
+def curve(state: TrainerState) -> list[dict[str, float]]:
+    """What was logged at each evaluation, and last before it, in order: `epoch`, `step` and the names as logged."""
+    rows, row = [], {}
+    for entry in state.log_history:
+        row.update(entry)
+        if "eval_loss" in entry:
+            rows.append(row)
+            row = {}
+    return rows
+
+
+def curve_table(state: TrainerState, args: TrainingArguments) -> Table:
+    """The learning curve, the kept epoch marked; of a long one every few epochs."""
+    rows = curve(state)
+    table = Table(title="Learning curve", caption=f"◀ {what_was_kept(state, args)}.")
+    names = [name for name in _SHOWN if any(name in row for row in rows)]
+    table.add_column("epoch", justify="right")
+    for name in names:
+        table.add_column(_SHOWN[name], justify="right")
+    table.add_column()
+    every = -(-len(rows) // _ROWS)
+    for number, row in enumerate(rows, start=1):
+        kept = _has_best(state, args) and row["step"] == state.best_global_step
+        if kept or number % every == 0 or number in (1, len(rows)):
+            values = [f"{row[name]:.3f}" if name in row else "" for name in names]
+            table.add_row(f"{row['epoch']:g}", *values, "◀" if kept else "", style="bold" if kept else None)
+    return table
+
+
+def what_was_kept(state: TrainerState, args: TrainingArguments) -> str:
+    """Which epoch's weights were kept, and why."""
+    if not _has_best(state, args):
+        return "the last epoch's weights"
+    epoch = next(row["epoch"] for row in curve(state) if row["step"] == state.best_global_step)
+    extreme = "highest" if args.greater_is_better else "lowest"
+    return (
+        f"epoch {epoch:g} of {args.num_train_epochs:g}, with the {extreme} validation"
+        f" {args.metric_for_best_model.removeprefix('eval_')}, {state.best_metric:.4f}"
+    )
+
+
+def _has_best(state: TrainerState, args: TrainingArguments) -> bool:
+    return args.load_best_model_at_end and state.best_metric is not None

@@ -1,0 +1,59 @@
+import io
+
+import pytest
+from rich.console import Console
+from transformers import TrainerState
+
+from hf_newsmatch import ContrastiveTrainingArguments
+from hf_newsmatch.learning_curve import curve, curve_table, what_was_kept
+
+
+def make_state(losses) -> TrainerState:
+    state = TrainerState()
+    for epoch, loss in enumerate(losses, start=1):
+        state.log_history += [
+            {"loss": 2 * loss, "grad_norm": 1.0, "epoch": float(epoch), "step": 10 * epoch},
+            {"eval_loss": loss, "eval_mrr@100": 1 / loss, "epoch": float(epoch), "step": 10 * epoch},
+        ]
+    best = min(range(len(losses)), key=losses.__getitem__)
+    state.best_metric, state.best_global_step = losses[best], 10 * (best + 1)
+    return state
+
+
+def arguments(**settings) -> ContrastiveTrainingArguments:
+    return ContrastiveTrainingArguments(output_dir="x", use_cpu=True, **{"num_train_epochs": 3, **settings})
+
+
+def text(table) -> list[str]:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table)
+    return console.file.getvalue().splitlines()
+
+
+def test_the_kept_epoch_is_marked_and_explained():
+    state = make_state([3.0, 2.0, 2.5])
+    assert what_was_kept(state, arguments()) == "epoch 2 of 3, with the lowest validation loss, 2.0000"
+    (marked,) = [line for line in text(curve_table(state, arguments())) if "◀" in line and "│" in line]
+    assert marked.split("│")[1:4] == ["     2 ", "    4.000 ", "      2.000 "]
+
+
+def test_without_a_best_epoch_it_is_the_last():
+    state = make_state([3.0, 2.0, 2.5])
+    args = arguments(load_best_model_at_end=False)
+    assert what_was_kept(state, args) == "the last epoch's weights"
+    assert not [line for line in text(curve_table(state, args)) if "◀" in line and "│" in line]
+
+
+@pytest.mark.parametrize("best", [0, 28, 49])
+def test_a_long_training_is_shown_in_part(best):
+    losses = [3.0] * 50
+    losses[best] = 1.0
+    lines = [line for line in text(curve_table(make_state(losses), arguments(num_train_epochs=50))) if "│" in line]
+    shown = [int(cell) for line in lines if (cell := line.split("│")[1].strip()).isdigit()]
+    assert len(shown) <= 20
+    assert {1, best + 1, 50} <= set(shown)
+
+
+def test_what_is_logged_belongs_to_the_evaluation_after_it():
+    rows = curve(make_state([3.0, 2.0]))
+    assert [(row["loss"], row["eval_loss"], row["step"]) for row in rows] == [(6.0, 3.0, 10), (4.0, 2.0, 20)]
