@@ -71,7 +71,7 @@ def test_the_recipe_is_the_recorded_one(tmp_path):
     recorded = json.loads(json.dumps({"arguments": {"overwrite": True, **args.to_dict()}, "processes": 3}))
     again = training_arguments(recorded, tmp_path / "again")
     differing = {name for name, value in args.to_dict().items() if again.to_dict()[name] != value}
-    assert differing == {"output_dir", "per_device_train_batch_size", "push_to_hub"}
+    assert differing == {"output_dir", "per_device_train_batch_size", "push_to_hub", "save_only_model"}
     assert again.hub_token is None
     # the negatives of a pair were those of all three processes
     assert again.per_device_train_batch_size == 24

@@ -89,4 +89,5 @@ def training_arguments(record: dict[str, Any], output_dir: Path) -> ContrastiveT
         if name in names and not name.startswith(_NOT_OF_THE_RECIPE)
     }
     recipe["per_device_train_batch_size"] *= record["processes"]
+    recipe["save_only_model"] = True  # for the best epoch; nobody goes on from these
     return ContrastiveTrainingArguments(**recipe, output_dir=str(output_dir), report_to="none")
