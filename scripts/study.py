@@ -31,9 +31,9 @@ from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.files import write_json
 from hf_newsmatch.metrics import bootstrap_intervals
 from hf_newsmatch.metrics.tables import metric_label
-from hf_newsmatch.wise_ft import AlphaSweep, choose_alpha, sweep_alpha, sweep_towers
 from hf_newsmatch.wise_ft.folds import fine_tune_again, sweep_folds
-from hf_newsmatch.wise_ft.rules import RULES, check_metric
+from hf_newsmatch.wise_ft.rules import RULES, check_metric, choose_alpha
+from hf_newsmatch.wise_ft.sweep import AlphaSweep, sweep_alpha, sweep_towers
 
 logger = logging.getLogger("hf_newsmatch.study")
 

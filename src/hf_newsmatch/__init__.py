@@ -7,7 +7,7 @@ from .version import __version__
 
 # Name to the module that defines it; imported on first use, so that `import hf_newsmatch` stays light.
 _EXPORTS = {
-    "AlphaSweep": "wise_ft",
+    "AlphaSweep": "wise_ft.sweep",
     "ContrastiveCollator": "data.collator",
     "ContrastiveTrainer": "trainer",
     "ContrastiveTrainingArguments": "trainer",
@@ -15,7 +15,7 @@ _EXPORTS = {
     "Ranking": "retrieval",
     "Translator": "translation",
     "check_pictures": "data.pictures",
-    "choose_alpha": "wise_ft",
+    "choose_alpha": "wise_ft.rules",
     "chronological_slices": "data.splits",
     "chronological_split": "data.splits",
     "contrastive_loss": "losses",
@@ -23,7 +23,7 @@ _EXPORTS = {
     "drop_unusable": "data.pictures",
     "embed_images": "embeddings",
     "embed_texts": "embeddings",
-    "interpolate": "wise_ft",
+    "interpolate": "wise_ft.interpolation",
     "load_articles": "data.newsimages",
     "load_clip": "modeling",
     "load_gold": "data.newsimages",
@@ -35,8 +35,8 @@ _EXPORTS = {
     "read_predictions": "retrieval",
     "score": "metrics",
     "split_report": "data.splits",
-    "sweep_alpha": "wise_ft",
-    "sweep_towers": "wise_ft",
+    "sweep_alpha": "wise_ft.sweep",
+    "sweep_towers": "wise_ft.sweep",
     "translate_dataset": "translation",
     "write_newsroom": "demo.newsroom",
     "write_predictions": "retrieval",
@@ -57,7 +57,9 @@ if TYPE_CHECKING:
     from .retrieval import Ranking, rank, rank_articles, read_predictions, write_predictions
     from .trainer import ContrastiveTrainer, ContrastiveTrainingArguments
     from .translation import Translator, translate_dataset
-    from .wise_ft import AlphaSweep, choose_alpha, interpolate, sweep_alpha, sweep_towers
+    from .wise_ft.interpolation import interpolate
+    from .wise_ft.rules import choose_alpha
+    from .wise_ft.sweep import AlphaSweep, sweep_alpha, sweep_towers
 
 
 def __getattr__(name: str) -> Any:

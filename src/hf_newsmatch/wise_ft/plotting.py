@@ -83,7 +83,8 @@ def plot_towers(sweep: AlphaSweep, chosen: tuple[float, float], metric: str, tit
     axes.plot([0, 1], [0, 1], color="white", linewidth=0.7, linestyle=":", label="one alpha for both")
     axes.set_xlabel("alpha of the vision tower")
     axes.set_ylabel("alpha of the text tower")
-    axes.legend(fontsize=8)
+    # below the field, which it would hide, and dark enough for a white line
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, facecolor=_GREY, labelcolor="white")
     return figure
 
 

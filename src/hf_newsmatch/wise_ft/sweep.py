@@ -210,10 +210,7 @@ def sweep_towers(
         [`NewsMatchError`]: as [`sweep_alpha`], on an unknown metric, or too few evaluations for the coarse grid.
     """
     check_metric(metric)
-    if max_evaluations < LEAST_EVALUATIONS:
-        raise NewsMatchError(
-            f"A search over both towers begins with {LEAST_EVALUATIONS} evaluations; {max_evaluations} are too few."
-        )
+    check_evaluations(max_evaluations)
     data = _Data.of(dataset, text_fields)
     with _between(zero_shot, fine_tuned, zero_shot_revision, device) as models:
         embeddings = _Embeddings(models, data, batch_size, progress)
@@ -227,6 +224,14 @@ def sweep_towers(
             embeddings.add(vision, text)
             step /= 2
     return embeddings.sweep(embeddings.grid())
+
+
+def check_evaluations(count: int) -> None:
+    """Refuse fewer than the coarse grid of [`sweep_towers`] takes, with a [`NewsMatchError`]."""
+    if count < LEAST_EVALUATIONS:
+        raise NewsMatchError(
+            f"A search over both towers begins with {LEAST_EVALUATIONS} evaluations; {count} are too few."
+        )
 
 
 def _neighbours(alpha: float, step: float) -> list[float]:
