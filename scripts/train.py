@@ -101,7 +101,7 @@ def main() -> None:
     fine_tuned = output_dir / "fine_tuned"
     if first:
         with atomic_path(fine_tuned) as temporary:
-            save_checkpoint(trainer.model, processor, temporary)
+            save_checkpoint(trainer.finished_model(), processor, temporary)
         state = trainer.state
         experiment.record["train"] = {
             "sha256": weights_sha256(fine_tuned),

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from conftest import make_model, make_pairs, make_processor
 from safetensors.torch import save_file
 from transformers import TrainerCallback
+from transformers.utils import is_peft_available
 
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments
 from hf_newsmatch.survival import SaveOnSigterm, TrainingStopped, last_checkpoint
@@ -24,8 +25,11 @@ CASES = {
     "chunks and accumulation": {"contrastive_chunk_size": 3, "gradient_accumulation_steps": 2},
     "checkpointing": {"contrastive_chunk_size": 2, "activation_checkpointing": True},
     "random batches": {"distinct_batches": False},
+    "one tower": {"train_towers": "text", "unfreeze_last_layers": 1, "layerwise_lr_decay": 0.5},
     "one incomplete batch": {"count": 7},
 }
+if is_peft_available():
+    CASES["lora"] = {"lora_rank": 2, "lora_alpha": 16, "contrastive_chunk_size": 2, "gradient_accumulation_steps": 2}
 
 
 def train(folder: Path, name: str) -> None:
@@ -35,7 +39,7 @@ def train(folder: Path, name: str) -> None:
     trainer.train()
     metrics = trainer.evaluate()
     if trainer.is_world_process_zero():
-        save_file(trainer.accelerator.unwrap_model(trainer.model).state_dict(), folder / f"{name}.safetensors")
+        save_file(trainer.finished_model().state_dict(), folder / f"{name}.safetensors")
         (folder / f"{name}.json").write_text(json.dumps(metrics))
 
 

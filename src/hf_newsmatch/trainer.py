@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import CLIPModel, EvalPrediction, ProcessorMixin, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    CLIPModel,
+    EvalPrediction,
+    ProcessorMixin,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
@@ -22,11 +30,13 @@ from .data.picture_cache import cache_pictures
 from .data.sampler import DistinctBatchSampler
 from .errors import NewsMatchError
 from .gradient_cache import backward_in_chunks
+from .lora import add_lora, merged
 from .losses import MAX_LOGIT_SCALE, contrastive_loss
 from .metrics import score
 from .metrics.scoring import metric_names
 from .retrieval import rank
 from .survival import UNFINISHED, SaveAfterEvaluation, check_finite, check_weights, explained_writing, publish
+from .tuning import NoGraphBelow, check_options, freeze, parameter_groups
 
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
 # that it depends neither on the batch size of evaluation nor on the number of processes.
@@ -66,9 +76,44 @@ class ContrastiveTrainingArguments(TrainingArguments):
         default=True,
         metadata={
             "help": "torch.optim.Adam over all parameters with weight decay added to the gradient (L2), as in the "
-            "recipe; when false, the optimizer of --optim with transformers' own parameter groups."
+            "recipe; when false, the optimizer of --optim."
         },
     )
+    decay_biases_and_norms: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Whether biases, norms and logit_scale have weight decay, too. By default with"
+            " --coupled_weight_decay, as in the recipe, and not without."
+        },
+    )
+    train_towers: str = field(
+        default="both", metadata={"help": "both, or vision or text: the other tower is frozen. (Recipe: both.)"}
+    )
+    unfreeze_last_layers: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train only the last so many layers of each trained tower, its final norm and its projection; with"
+            " 0 the latter alone. By default all. logit_scale always trains."
+        },
+    )
+    layerwise_lr_decay: float = field(
+        default=1.0,
+        metadata={
+            "help": "Each layer learns at this share of the rate of the one above it, the embeddings most slowly."
+            " (Recipe: 1, all alike.)"
+        },
+    )
+    lora_rank: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train low-rank adapters (LoRA) of this rank on all linear modules of the trained layers, and"
+            " nothing else, neither projections nor logit_scale. They want a higher --learning_rate, like 1e-4."
+        },
+    )
+    lora_alpha: float | None = field(
+        default=None, metadata={"help": "The adapters count alpha / rank times. By default as much as the rank."}
+    )
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
     logits_factor: float = field(
         default=1.0,
         metadata={
@@ -157,6 +202,7 @@ class ContrastiveTrainingArguments(TrainingArguments):
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = _workers() if torch.accelerator.is_available() and not self.use_cpu else 0
         super().__post_init__()
+        check_options(self)
         # pinned pages only speed up the way to an accelerator; without one, every data loader would warn
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
 
@@ -177,7 +223,7 @@ class ContrastiveTrainer(Trainer):
 
     Args:
         model (`CLIPModel`):
-            The model to fine-tune, in float32.
+            The model to fine-tune, in float32. What `args` freezes is frozen in place, and adapters are put into it.
         args ([`ContrastiveTrainingArguments`]):
             The recipe.
         processing_class (`ProcessorMixin`):
@@ -219,6 +265,10 @@ class ContrastiveTrainer(Trainer):
         # The processor does not go to Trainer, which would rewrite the configuration's eos token to the tokenizer's: a
         # checkpoint whose two differ would pool its text elsewhere once reloaded.
         self.processor = processing_class
+        freeze(model, args.train_towers, args.unfreeze_last_layers)
+        if args.lora_rank is not None:
+            set_seed(args.seed)  # of the adapters' first values; Trainer does the same next
+            model = add_lora(model, args.lora_rank, args.lora_alpha, args.lora_dropout)
         super().__init__(
             model=model,
             args=args,
@@ -232,20 +282,32 @@ class ContrastiveTrainer(Trainer):
         self._pairs, self._since, self._epoch_time = 0, 0.0, None
         self._saving = False
         self.add_callback(ClampLogitScale())
+        self.add_callback(NoGraphBelow())
         self.add_callback(EpochClock(self))
         self.add_callback(SaveAfterEvaluation())
 
-    def create_optimizer(self, model=None):
-        if self.optimizer is None and self.args.coupled_weight_decay:
-            parameters = (p for p in (model or self.model).parameters() if p.requires_grad)
-            self.optimizer = torch.optim.Adam(
-                parameters,
-                lr=self.args.learning_rate,
-                betas=(self.args.adam_beta1, self.args.adam_beta2),
-                eps=self.args.adam_epsilon,
-                weight_decay=self.args.weight_decay,
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args, model=None):
+        if args.coupled_weight_decay:
+            kwargs = {"betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon}
+            optimizer = torch.optim.Adam
+        else:
+            optimizer, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
+        # Trainer takes `params` from here in place of its own groups; some optimizers bring theirs, or the whole model
+        if model is not None and not {"params", "model", "optimizer_dict"} & kwargs.keys():
+            decay_all = args.decay_biases_and_norms
+            kwargs["params"] = parameter_groups(
+                model,
+                args.learning_rate,
+                args.weight_decay,
+                args.layerwise_lr_decay,
+                decay_biases_and_norms=args.coupled_weight_decay if decay_all is None else decay_all,
             )
-        return super().create_optimizer(model)
+        return optimizer, kwargs
+
+    def finished_model(self) -> CLIPModel:
+        """The model as trained, an ordinary CLIP: with LoRA a copy into which the adapters are merged."""
+        return merged(self.accelerator.unwrap_model(self.model))
 
     def get_eval_dataloader(self, eval_dataset=None):
         with self._keeping_the_last_batch():
@@ -440,11 +502,12 @@ def _fit_the_only_batch(size: int, args: ContrastiveTrainingArguments) -> None:
 
 
 class ClampLogitScale(TrainerCallback):
-    """Keeps the stored `logit_scale` at most ln 100, as CLIP's own training did."""
+    """Keeps the stored `logit_scale` at most ln 100, as CLIP's own training did, unless it is frozen."""
 
     def on_optimizer_step(self, args, state, control, model: nn.Module | None = None, **kwargs):
         with torch.no_grad():
-            model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+            if model.logit_scale.requires_grad:
+                model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
 
 
 class EpochClock(TrainerCallback):

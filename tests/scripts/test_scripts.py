@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import write_news_folder, write_test_lists
 from transformers import CLIPModel
 
@@ -186,6 +187,26 @@ def test_training_over_leaves_nothing_of_the_first(run, train, checkpoints, tmp_
     assert not (tmp_path / "out" / "wise_ft").exists()
     assert run("predict", "--output_dir", tmp_path / "out")[0] == 0
     assert record_runs(tmp_path / "out", "test") == ["zero_shot", "fine_tuned", "ensemble"]
+
+
+def test_lora_ends_in_an_ordinary_checkpoint(run, train, checkpoints, tmp_path):
+    pytest.importorskip("peft", reason="the extra [peft] is not installed")
+    news, out = write_news_folder(tmp_path / "news"), tmp_path / "out"
+    assert train("--articles_file", news / "articles.tsv", "--output_dir", out, "--lora_rank", 2)[0] == 0
+    assert list(out.glob("checkpoint-*/adapter_model.safetensors"))
+    assert not list(out.glob("checkpoint-*/model.safetensors"))
+    base = CLIPModel.from_pretrained(checkpoints / "zero_shot").state_dict()
+    fine_tuned = CLIPModel.from_pretrained(out / "fine_tuned").state_dict()
+    assert fine_tuned.keys() == base.keys()
+    assert any(not torch.equal(fine_tuned[name], base[name]) for name in base)
+    assert run("interpolate", "--output_dir", out)[0] == 0
+
+    # a checkpoint of adapters is no start for a training of all weights
+    shutil.rmtree(out / "fine_tuned")
+    checkpoint = next(out.glob("checkpoint-*"))
+    flags = ["--articles_file", news / "articles.tsv", "--output_dir", out, "--resume_from_checkpoint", checkpoint]
+    code, _, err = train(*flags)
+    assert (code, err.count("began with lora_rank 2, not None")) == (2, 1)
 
 
 def test_the_same_command_goes_on_with_an_unfinished_training(train, tmp_path):
