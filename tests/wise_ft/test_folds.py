@@ -4,8 +4,15 @@ from datetime import datetime
 import pytest
 from conftest import make_pairs, write_news_folder
 
-from hf_newsmatch import AlphaSweep, ContrastiveTrainingArguments, NewsMatchError
+from hf_newsmatch import (
+    AlphaSweep,
+    ContrastiveTrainer,
+    ContrastiveTrainingArguments,
+    NewsMatchError,
+    load_clip,
+)
 from hf_newsmatch.arguments import DataArguments, ModelArguments
+from hf_newsmatch.checkpoints import save_checkpoint
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.wise_ft.folds import fine_tune_again, sweep_folds, training_arguments
 
@@ -78,11 +85,11 @@ def test_the_recipe_is_the_recorded_one(tmp_path):
     assert again.output_dir == str(tmp_path / "again")
 
 
-def test_fine_tuning_again_gives_the_runs_own_model(checkpoints, tmp_path):
+@pytest.mark.parametrize("options", [{}, {"lora_rank": 2, "train_towers": "vision"}], ids=["all weights", "LoRA"])
+def test_fine_tuning_again_gives_the_runs_own_model(checkpoints, tmp_path, options):
     """On the run's own parts, the recipe gives the run's own weights."""
-    from hf_newsmatch import ContrastiveTrainer, load_clip
-    from hf_newsmatch.checkpoints import save_checkpoint
-
+    if options:
+        pytest.importorskip("peft")
     news = write_news_folder(tmp_path / "news")
     experiment, data = Experiment.create(
         tmp_path / "run",
@@ -98,11 +105,12 @@ def test_fine_tuning_again_gives_the_runs_own_model(checkpoints, tmp_path):
         disable_tqdm=True,
         report_to="none",
         seed=5,
+        **options,
     )
     model, processor = load_clip(checkpoints / "zero_shot")
     trainer = ContrastiveTrainer(model, args, processor, data.train, data.validation)
     trainer.train()
-    save_checkpoint(trainer.model, processor, tmp_path / "expected")
+    save_checkpoint(trainer.finished_model(), processor, tmp_path / "expected")
     experiment.record["train"] = {"arguments": args.to_dict(), "processes": 1}
     folder = fine_tune_again(experiment, tmp_path)(data.train, data.validation)
     assert (folder / "model.safetensors").read_bytes() == (tmp_path / "expected/model.safetensors").read_bytes()

@@ -74,7 +74,7 @@ def fine_tune_again(experiment: Experiment, folder: Path) -> Callable[[Dataset, 
             text_fields=experiment.text_fields,
         )
         trainer.train()
-        save_checkpoint(trainer.model, processor, folder / "fine_tuned")
+        save_checkpoint(trainer.finished_model(), processor, folder / "fine_tuned")
         return folder / "fine_tuned"
 
     return fine_tune
