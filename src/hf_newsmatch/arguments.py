@@ -15,7 +15,6 @@ import yaml
 from transformers import HfArgumentParser
 
 from .errors import NewsMatchError, first_sentence
-from .retrieval import MAX_RANK
 
 DEFAULT_OUTPUT_DIR = "outputs/demo"
 DEFAULT_TRANSLATION_MODEL = "Helsinki-NLP/opus-mt-de-en"
@@ -122,10 +121,11 @@ class TrainArguments:
 class InterpolateArguments:
     """What `scripts/interpolate.py` takes."""
 
-    alpha: str = field(
-        default="auto",
+    alpha: list[str] | None = field(
+        default=None,
         metadata={
-            "help": "From 0 (zero-shot) to 1 (fine-tuned), or auto: the one of 0, 0.1 … 1 that --alpha_rule chooses."
+            "help": "From 0 (zero-shot) to 1 (fine-tuned), or auto, the default: the one of 0, 0.1 … 1 that"
+            " --alpha_rule chooses. Of several, each has a folder of its own, such as wise_ft_alpha_0.40."
         },
     )
     alpha_rule: str = field(
@@ -153,6 +153,30 @@ class InterpolateArguments:
     max_evaluations: int = field(
         default=20,
         metadata={"help": "With --per_tower: how often one tower may embed its side of the validation part."},
+    )
+    alpha_vision: float | None = field(default=None, metadata={"help": "Another alpha for the vision tower."})
+    alpha_text: float | None = field(default=None, metadata={"help": "Another alpha for the text tower."})
+    logit_scale_with: str | None = field(
+        default=None,
+        metadata={
+            "help": "The tower whose alpha logit_scale takes, vision or text; by default it takes --alpha or, without"
+            " that, the text tower's."
+        },
+    )
+    alphas_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "YAML of lines like `vision_model.encoder.layers.1?.*: 0.3`, alphas for the weights whose names"
+            " match; of several that match, the last counts."
+        },
+    )
+    extrapolate: bool = field(default=False, metadata={"help": "Allow alphas below 0 and above 1."})
+    dtype: str | None = field(
+        default=None, metadata={"help": "float32, float16 or bfloat16; by default the fine-tuned model's."}
+    )
+    max_shard_size: str | None = field(
+        default=None,
+        metadata={"help": "A size such as 2GB, above which the weights go to several files; by default one file."},
     )
     output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run."})
     batch_size: int = field(default=256, metadata={"help": "Texts or pictures a forward pass of the sweep."})
@@ -184,6 +208,8 @@ class PredictArguments:
     num_workers: int = field(default=0, metadata={"help": "Processes that decode pictures; 0 for none extra."})
 
     def __post_init__(self):
+        from .retrieval import MAX_RANK
+
         _check_least(self, k=1, batch_size=1, num_workers=0)
         if not 0 <= self.ensemble_weight <= 1:
             raise ValueError(f"--ensemble_weight must lie between 0 and 1, not {self.ensemble_weight:g}.")
@@ -213,6 +239,8 @@ class EvaluateArguments:
     seed: int = field(default=0, metadata={"help": "Of the bootstrap."})
 
     def __post_init__(self):
+        from .retrieval import MAX_RANK
+
         _check_least(self, seed=0)
         for k in self.ks:
             if not 1 <= k <= MAX_RANK:
