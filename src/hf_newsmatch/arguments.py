@@ -247,6 +247,55 @@ class EvaluateArguments:
                 raise ValueError(f"--ks must lie between 1 and {MAX_RANK}, not {k}.")
 
 
+@dataclass
+class CardArguments:
+    """What a model card says that the record of a run cannot know."""
+
+    license: str | None = field(
+        default=None, metadata={"help": "Licence of the checkpoint; by default that of the base model's card."}
+    )
+    base_model: str | None = field(
+        default=None, metadata={"help": "Hub id of the base model, when the training began from a folder."}
+    )
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "How the card calls the data; by default the name of its file."}
+    )
+    datasets: list[str] | None = field(default=None, metadata={"help": "Hub ids of the data, if it is there."})
+    language: list[str] = field(
+        default_factory=lambda: ["en"], metadata={"help": "Codes of the languages that the model reads."}
+    )
+
+
+@dataclass
+class PushArguments:
+    """What `scripts/push_to_hub.py` takes beside what the card says. `train.py --push_to_hub` shares the hub flags."""
+
+    output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run."})
+    hub_model_id: str | None = field(default=None, metadata={"help": "Where to: user/name or organisation/name."})
+    hub_private_repo: bool = field(
+        default=True, metadata={"help": "Make the repository private; false makes it public."}
+    )
+    hub_revision: str = field(default="main", metadata={"help": "The branch of the (main) checkpoint."})
+    hub_token: str | None = field(
+        default=None,
+        metadata={"help": "By default HF_TOKEN or that of `hf auth login`, which no process list shows."},
+    )
+    run: str | None = field(
+        default=None, metadata={"help": "fine_tuned or wise_ft; by default wise_ft when there is one."}
+    )
+    family: bool = field(
+        default=False,
+        metadata={"help": "Also each wise_ft_alpha_… of the folder and the fine-tuned model, as branches alpha-…"},
+    )
+    dry_run: bool = field(
+        default=False, metadata={"help": "List exactly the files and show the card, and send nothing."}
+    )
+
+    def __post_init__(self):
+        if self.run not in (None, "fine_tuned", "wise_ft"):
+            raise ValueError(f"--run is fine_tuned or wise_ft, not {self.run}.")
+
+
 def _check_least(arguments: Any, **least: int) -> None:
     for name, bound in least.items():
         if getattr(arguments, name) < bound:
@@ -404,7 +453,8 @@ def _all_dataclasses() -> list[type]:
     from .trainer import ContrastiveTrainingArguments
 
     scripts = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments, TranslateArguments]
-    return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *scripts]
+    publishing = [CardArguments, PushArguments]
+    return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *scripts, *publishing]
 
 
 def _field_names(dataclass_types: Sequence[type]) -> set[str]:
@@ -429,8 +479,8 @@ def use_all_cores() -> None:
     It sets `OMP_NUM_THREADS=1` unless the user set it, which halves the speed of one process on two cores. Only a
     launcher's value is overridden, never one in a process that was started directly.
     """
-    import torch
-
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ
     if launched and os.environ.get("OMP_NUM_THREADS") == "1" and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        import torch
+
         torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())

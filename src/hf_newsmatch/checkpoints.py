@@ -4,11 +4,12 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import torch
+import ml_dtypes
+import numpy as np
 from huggingface_hub import metadata_load, split_state_dict_into_shards_factory
 from safetensors import SafetensorError, safe_open
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
@@ -18,7 +19,9 @@ from .errors import NewsMatchError, first_sentence
 from .files import sha256
 from .modeling import load_clip, resolve_checkpoint
 
+# PyTorch takes a second to import and is only needed where a model is
 if TYPE_CHECKING:
+    import torch
     from transformers import CLIPModel, CLIPProcessor
 
 # Buffers that older versions of transformers saved among the weights: 0, 1, 2 … and no parameters.
@@ -27,16 +30,16 @@ _SIZE = re.compile(r"\d+(\.\d+)?\s*[KMGT]B", re.IGNORECASE)
 # What the safetensors format calls the types of weights and buffers. Its library writes them in this order, wide ones
 # first, so that every tensor is aligned.
 _DTYPES = {
-    torch.int64: "I64",
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.int32: "I32",
-    torch.bfloat16: "BF16",
-    torch.float16: "F16",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
+    "I64": np.dtype(np.int64),
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "I32": np.dtype(np.int32),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F16": np.dtype(np.float16),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
 }
 _IMAGE_FILES = ("processor_config.json", "preprocessor_config.json")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
@@ -50,27 +53,26 @@ class Weights:
     Args:
         source (`str`):
             Hub id or folder, for messages and for the settings beside the weights.
-        readers (`Mapping[str, ...]`):
-            Tensor name to what holds it: an open safetensors file or a plain dictionary.
+        arrays (`Mapping[str, np.ndarray]`):
+            The tensors by name, views into mapped files where possible.
         revision (`str`, *optional*):
             Branch, tag or commit of a Hub id.
     """
 
-    def __init__(
-        self,
-        source: str,
-        readers: Mapping[str, "safe_open | Mapping[str, torch.Tensor]"],
-        revision: str | None = None,
-    ):
+    def __init__(self, source: str, arrays: Mapping[str, np.ndarray], revision: str | None = None):
         self.source = source
         self.revision = revision
-        self._readers = {name: reader for name, reader in readers.items() if not name.endswith(_LEGACY_BUFFER)}
-        self.names = list(self._readers)
+        self.arrays = {name: array for name, array in arrays.items() if not name.endswith(_LEGACY_BUFFER)}
+        self.names = list(self.arrays)
 
-    def __getitem__(self, name: str) -> torch.Tensor:
-        """The tensor. Of a safetensors file it is a view into the mapped file, read when its values are used."""
-        reader = self._readers[name]
-        return reader[name] if isinstance(reader, Mapping) else reader.get_tensor(name)
+    def __getitem__(self, name: str) -> "torch.Tensor":
+        """A tensor that shares the memory of the array: of a safetensors file, it is read when it is used."""
+        import torch
+
+        array = self.arrays[name]
+        if array.dtype == ml_dtypes.bfloat16:
+            return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+        return torch.from_numpy(array)
 
 
 @contextmanager
@@ -90,20 +92,41 @@ def open_weights(name_or_path: str | Path, revision: str | None = None) -> Itera
     files = weight_files(name_or_path, revision)
     if not files:
         model, _ = load_clip(checkpoint, revision, dtype="auto")
-        state_dict = model.state_dict()
-        yield Weights(str(name_or_path), dict.fromkeys(state_dict, state_dict), revision)
+        yield Weights(str(name_or_path), {name: _as_array(t) for name, t in model.state_dict().items()}, revision)
         return
-    with ExitStack() as stack:
-        readers = {}
-        for file in files:
-            try:
-                reader = stack.enter_context(safe_open(file, framework="pt"))
-            except SafetensorError as error:
-                raise NewsMatchError(f"{file} is damaged ({error}); download or save it again.") from error
-            readers.update(dict.fromkeys(reader.keys(), reader))
-        if "logit_scale" not in readers:
-            raise NewsMatchError(f"{name_or_path} is no CLIP checkpoint: it has no weight named 'logit_scale'.")
-        yield Weights(str(name_or_path), readers, revision)
+    arrays = {name: array for file in files for name, array in _mapped(file).items()}
+    if "logit_scale" not in arrays:
+        raise NewsMatchError(f"{name_or_path} is no CLIP checkpoint: it has no weight named 'logit_scale'.")
+    yield Weights(str(name_or_path), arrays, revision)
+
+
+def _mapped(file: Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file as views into it; what is written into them stays in memory."""
+    try:
+        with safe_open(file, framework="np"):
+            pass  # the library knows best what a sound file is
+    except SafetensorError as error:
+        raise NewsMatchError(f"{file} is damaged ({error}); download or save it again.") from error
+    content = np.memmap(file, mode="c")
+    begin = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    header = json.loads(content[8:begin].tobytes())
+    header.pop("__metadata__", None)
+    arrays = {}
+    for name, tensor in header.items():
+        if tensor["dtype"] not in _DTYPES:
+            raise NewsMatchError(f"'{name}' in {file} is of type {tensor['dtype']}, which no CLIP checkpoint has.")
+        first, last = (begin + offset for offset in tensor["data_offsets"])
+        values = np.frombuffer(content[first:last], dtype=_DTYPES[tensor["dtype"]])
+        arrays[name] = values.reshape(tensor["shape"])
+    return arrays
+
+
+def _as_array(tensor: "torch.Tensor") -> np.ndarray:
+    import torch
+
+    if tensor.dtype == torch.bfloat16:
+        return tensor.contiguous().view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.contiguous().numpy()
 
 
 def weight_files(name_or_path: str | Path, revision: str | None = None) -> list[Path]:
@@ -146,8 +169,8 @@ def weights_sha256(name_or_path: str | Path, revision: str | None = None) -> str
 
 def write_weights(
     folder: Path,
-    layout: Mapping[str, torch.Tensor],
-    pieces: Callable[[str], Iterable[torch.Tensor]],
+    layout: Mapping[str, np.ndarray],
+    pieces: Callable[[str], Iterable[np.ndarray]],
     max_shard_size: int | str | None = None,
 ) -> None:
     """Stream weights into safetensors: first the header, then tensor after tensor, as they are made.
@@ -158,26 +181,23 @@ def write_weights(
     Args:
         folder (`Path`):
             Where `model.safetensors` goes, or the shards and their index.
-        layout (`Mapping[str, torch.Tensor]`):
-            Shape and dtype of each tensor; those on the `meta` device take no memory.
+        layout (`Mapping[str, np.ndarray]`):
+            Arrays of the shape and dtype of each tensor; their values do not count.
         pieces (`Callable`):
-            Gives, for a name, the values of that tensor in order, as flat tensors of its dtype.
+            Gives, for a name, the values of that tensor in order, as flat arrays of its dtype.
         max_shard_size (`int` or `str`, *optional*):
             Bytes, or a size such as `"2GB"`, above which a new shard begins; by default all is one file.
 
     Raises:
         [`NewsMatchError`]: on a size or dtype that is unknown, or a file that cannot be written.
     """
-    for name, tensor in layout.items():
-        if tensor.dtype not in _DTYPES:
-            raise NewsMatchError(f"'{name}' is of {tensor.dtype}, which no CLIP checkpoint has.")
     if max_shard_size is None:
-        max_shard_size = sum(tensor.nbytes for tensor in layout.values())
+        max_shard_size = sum(array.nbytes for array in layout.values())
     elif not (isinstance(max_shard_size, int) or _SIZE.fullmatch(max_shard_size)):
         raise NewsMatchError(f"max_shard_size takes a size such as 500MB or 2GB, not '{max_shard_size}'.")
     split = split_state_dict_into_shards_factory(
         {name: layout[name] for name in sorted(layout)},
-        get_storage_size=lambda tensor: tensor.nbytes,
+        get_storage_size=lambda array: array.nbytes,
         filename_pattern="model{suffix}.safetensors",
         max_shard_size=max_shard_size,
     )
@@ -191,25 +211,25 @@ def write_weights(
         (folder / SAFE_WEIGHTS_INDEX_NAME).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_file(
-    file: Path, layout: Mapping[str, torch.Tensor], pieces: Callable[[str], Iterable[torch.Tensor]]
-) -> None:
+def _write_file(file: Path, layout: Mapping[str, np.ndarray], pieces: Callable[[str], Iterable[np.ndarray]]) -> None:
     header, end = {"__metadata__": {"format": "pt"}}, 0
-    for name in sorted(layout, key=lambda name: (list(_DTYPES).index(layout[name].dtype), name)):
-        tensor, begin = layout[name], end
-        end += tensor.nbytes
-        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    places = {dtype: (place, code) for place, (code, dtype) in enumerate(_DTYPES.items())}
+    for name in sorted(layout, key=lambda name: (places[layout[name].dtype][0], name)):
+        array, begin = layout[name], end
+        end += array.nbytes
+        code = places[array.dtype][1]
+        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [begin, end]}
     encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     encoded += b" " * (-len(encoded) % 8)
     with open(file, "wb") as stream:
         stream.write(len(encoded).to_bytes(8, "little") + encoded)
         for name in list(header)[1:]:
             for piece in pieces(name):
-                # as bytes, because numpy has no bfloat16
-                stream.write(piece.contiguous().view(torch.uint8).numpy())
+                # as bytes, because Python knows no bfloat16
+                stream.write(np.ascontiguousarray(piece).view(np.uint8))
 
 
-def copy_settings(weights: Weights, folder: Path, dtype: torch.dtype | None = None) -> None:
+def copy_settings(weights: Weights, folder: Path, dtype: str | None = None) -> None:
     """Copy the configuration, tokenizer and processor that belong to `weights` into `folder`, as they are.
 
     Args:
@@ -217,7 +237,7 @@ def copy_settings(weights: Weights, folder: Path, dtype: torch.dtype | None = No
             The open checkpoint.
         folder (`Path`):
             Where to.
-        dtype (`torch.dtype`, *optional*):
+        dtype (`str`, *optional*):
             What the weights in `folder` are of, when that is another than theirs: `from_pretrained` goes by it.
 
     Raises:
@@ -239,13 +259,28 @@ def copy_settings(weights: Weights, folder: Path, dtype: torch.dtype | None = No
     for name, file in files.items():
         shutil.copyfile(file, folder / name)
     if dtype is not None:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = raw_config(weights)
         for section in (config, *(config.get(tower) for tower in ("text_config", "vision_config"))):
             if section is not None:
                 section.pop("torch_dtype", None)  # what older versions of transformers call it
                 section.pop("dtype", None)
-        config["dtype"] = str(dtype).removeprefix("torch.")
+        config["dtype"] = dtype
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def raw_config(weights: Weights) -> dict[str, Any]:
+    """The configuration of a checkpoint as its file has it, without the defaults that it leaves out.
+
+    Raises:
+        [`NewsMatchError`]: when there is none, or it is no JSON.
+    """
+    file = _find(resolve_checkpoint(weights.source), "config.json", weights.revision)
+    if file is None:
+        raise NewsMatchError(f"No CLIP checkpoint in '{weights.source}': it has no config.json.")
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise NewsMatchError(f"{file} is no configuration: {first_sentence(error)}.") from error
 
 
 def base_of(weights: Weights) -> str | None:
@@ -256,17 +291,15 @@ def base_of(weights: Weights) -> str | None:
             return json.loads(file.read_text(encoding="utf-8"))["base_model"]["id"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    card, config = (_find(str(checkpoint), name, weights.revision) for name in ("README.md", "config.json"))
+    card = _find(str(checkpoint), "README.md", weights.revision)
     try:
         base = (metadata_load(card) or {}).get("base_model") if card else None
     except (ValueError, YAMLError):
         base = None
     if isinstance(base, list):
         base = base[0] if base else None
-    if not base and config:
-        # transformers wrote it there until version 5
-        base = json.loads(config.read_text(encoding="utf-8")).get("_name_or_path")
-    return base or None
+    # where transformers wrote it until version 5
+    return base or raw_config(weights).get("_name_or_path") or None
 
 
 def save_checkpoint(model: "CLIPModel", processor: "CLIPProcessor", folder: Path) -> None:

@@ -6,13 +6,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError
 
 from .errors import NewsMatchError, first_sentence
 
-# transformers' models are imported where they are needed: that takes seconds, and interpolating weights needs none
+# PyTorch and transformers' models are imported where they are needed: that takes seconds, and interpolating weights
+# needs none
 if TYPE_CHECKING:
+    import torch
     from transformers import CLIPConfig, CLIPModel, CLIPProcessor
 
 # The name under which the checkpoint inside the package goes, where a Hub id or a folder is expected.
@@ -26,8 +27,10 @@ def resolve_checkpoint(name_or_path: str | Path) -> str:
     return str(name_or_path)
 
 
-def best_device() -> torch.device:
+def best_device() -> "torch.device":
     """The accelerator when there is one, as accelerate finds it, else the CPU."""
+    import torch
+
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
@@ -55,7 +58,7 @@ def load_config(name_or_path: str | Path, revision: str | None = None) -> "CLIPC
 
 
 def load_clip(
-    name_or_path: str | Path, revision: str | None = None, dtype: torch.dtype = torch.float32
+    name_or_path: str | Path, revision: str | None = None, dtype: "torch.dtype | str" = "float32"
 ) -> "tuple[CLIPModel, CLIPProcessor]":
     """Load a CLIP checkpoint and its processor.
 
@@ -68,7 +71,7 @@ def load_clip(
             A folder, a Hub id, or `"demo"`.
         revision (`str`, *optional*):
             Branch, tag or commit of a Hub id.
-        dtype (`torch.dtype`, *optional*, defaults to `torch.float32`):
+        dtype (`torch.dtype` or `str`, *optional*, defaults to `"float32"`):
             The dtype of the weights.
 
     Returns:

@@ -5,54 +5,72 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from numbers import Real
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
+import ml_dtypes
+import numpy as np
 import yaml
 from tqdm.auto import tqdm
 
-from ..checkpoints import Weights, base_of, copy_settings, holds_weights, open_weights, write_weights
+from ..checkpoints import Weights, base_of, copy_settings, holds_weights, open_weights, raw_config, write_weights
 from ..errors import NewsMatchError, first_sentence
 from ..files import atomic_path
 from ..modeling import load_config
 
+if TYPE_CHECKING:
+    import torch
+
+Values = TypeVar("Values", np.ndarray, "torch.Tensor")
+
 TOWERS = {"vision": ("vision_model.*", "visual_projection.*"), "text": ("text_model.*", "text_projection.*")}
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# Weights of a tensor that are worked on at a time: few enough for a processor's cache, and no more than PyTorch leaves
-# to one thread, since more threads wait for each other longer than they work.
+DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+# Weights of a tensor that are worked on at a time, few enough for a processor's cache.
 _PIECE = 2**15
-# What a tower computes with beside its weights, and their names and shapes do not show.
-_HIDDEN_SETTINGS = ("num_attention_heads", "hidden_act", "layer_norm_eps", "image_size", "patch_size")
+# What the towers compute with beside their weights, whose names and shapes do not show it.
+_HIDDEN_SETTINGS = {
+    "text_config": ("num_attention_heads", "hidden_act", "layer_norm_eps"),
+    "vision_config": ("num_attention_heads", "hidden_act", "layer_norm_eps", "image_size", "patch_size"),
+}
 _SHOWN = 3
 
 
-def interpolate_tensor(
-    zero_shot: torch.Tensor, fine_tuned: torch.Tensor, alpha: float, dtype: torch.dtype | None = None
-) -> torch.Tensor:
-    """Equation 1 of the paper for one tensor: `(1 - alpha) * zero_shot + alpha * fine_tuned`.
+def equation_1(zero_shot: Values, fine_tuned: Values, alpha: float) -> Values:
+    """Equation 1 of the paper: `(1 - alpha) * zero_shot + alpha * fine_tuned`.
+
+    For arrays of NumPy and tensors of PyTorch alike. Both are written over, which takes half the time of a new one for
+    each step.
+    """
+    zero_shot *= 1 - alpha
+    fine_tuned *= alpha
+    zero_shot += fine_tuned
+    return zero_shot
+
+
+def interpolate_array(zero_shot: np.ndarray, fine_tuned: np.ndarray, alpha: float, dtype: np.dtype) -> np.ndarray:
+    """Equation 1 for one array, in `dtype`.
 
     Each value is the formula's, rounded once: in float32 alone, four roundings add up to more than the last place, and
     to any error where the two nearly cancel. At alpha 0 and 1 the input itself is given, cast where the dtypes differ,
     so that the endpoints are their inputs bit for bit. Integers, which both have in common, stay as they are.
-
-    Args:
-        zero_shot, fine_tuned (`torch.Tensor`):
-            Two tensors of one shape.
-        alpha (`float`):
-            From 0 (zero-shot) to 1 (fine-tuned).
-        dtype (`torch.dtype`, *optional*):
-            Of the result; the fine-tuned one's by default.
     """
-    dtype = dtype or fine_tuned.dtype
+    if not _is_floating(fine_tuned):
+        return fine_tuned
+    if alpha in (0, 1):
+        return (fine_tuned if alpha else zero_shot).astype(dtype, copy=False)
+    return equation_1(zero_shot.astype(np.float64), fine_tuned.astype(np.float64), alpha).astype(dtype)
+
+
+def interpolate_tensor(zero_shot: "torch.Tensor", fine_tuned: "torch.Tensor", alpha: float) -> "torch.Tensor":
+    """The same as [`interpolate_array`] on any device, in the fine-tuned one's dtype."""
+    import torch
+
     if not fine_tuned.is_floating_point():
         return fine_tuned
-    if alpha == 0:
-        return zero_shot.to(dtype)
-    if alpha == 1:
-        return fine_tuned.to(dtype)
+    if alpha in (0, 1):
+        return (fine_tuned if alpha else zero_shot).to(fine_tuned.dtype)
     exact = torch.float32 if fine_tuned.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-    # in place, on copies: half the time of allocating each step's result
-    terms = (zero_shot.to(exact, copy=True).mul_(1 - alpha), fine_tuned.to(exact, copy=True).mul_(alpha))
-    return terms[0].add_(terms[1]).to(dtype)
+    ends = (end.to(exact, copy=True) for end in (zero_shot, fine_tuned))
+    return equation_1(*ends, alpha).to(fine_tuned.dtype)
 
 
 def interpolate(
@@ -121,22 +139,23 @@ def interpolate(
     ):
         names = matching_names(theta_0, theta_1)
         alpha_of = _alpha_of(names, choice)
-        layout = {name: _planned(theta_1[name], DTYPES[dtype] if dtype else None) for name in names}
-        total = sum(tensor.nbytes for tensor in layout.values())
+        layout = {name: _planned(theta_1.arrays[name], dtype) for name in names}
+        total = sum(array.nbytes for array in layout.values())
         with (
             atomic_path(output_dir) as temporary,
             tqdm(total=total, desc="Interpolating", unit="B", unit_scale=True, delay=1, disable=not progress) as bar,
         ):
 
-            def pieces(name: str) -> Iterator[torch.Tensor]:
-                both = (theta[name].flatten().split(_PIECE) for theta in (theta_0, theta_1))
-                for piece_0, piece_1 in zip(*both):
-                    piece = interpolate_tensor(piece_0, piece_1, alpha_of[name], layout[name].dtype)
+            def pieces(name: str) -> Iterator[np.ndarray]:
+                ends = theta_0.arrays[name].reshape(-1), theta_1.arrays[name].reshape(-1)
+                for start in range(0, ends[1].size, _PIECE):
+                    part = slice(start, start + _PIECE)
+                    piece = interpolate_array(ends[0][part], ends[1][part], alpha_of[name], layout[name].dtype)
                     yield piece
                     bar.update(piece.nbytes)
 
             temporary.mkdir()
-            copy_settings(theta_1, temporary, DTYPES[dtype] if dtype else None)
+            copy_settings(theta_1, temporary, dtype)
             write_weights(temporary, layout, pieces, max_shard_size)
     return Path(output_dir)
 
@@ -177,9 +196,9 @@ def matching_names(theta_0: Weights, theta_1: Weights) -> list[str]:
     """
     names_0, names_1 = set(theta_0.names), set(theta_1.names)
     shapes = {
-        name: (tuple(theta_0[name].shape), tuple(theta_1[name].shape))
+        name: (theta_0.arrays[name].shape, theta_1.arrays[name].shape)
         for name in theta_1.names
-        if name in names_0 and theta_0[name].shape != theta_1[name].shape
+        if name in names_0 and theta_0.arrays[name].shape != theta_1.arrays[name].shape
     }
     differences = []
     for theta, only in ((theta_0, names_0 - names_1), (theta_1, names_1 - names_0)):
@@ -196,8 +215,8 @@ def matching_names(theta_0: Weights, theta_1: Weights) -> list[str]:
             f"{theta_0.source} and {theta_1.source} do not fit together: {'; '.join(differences)}{origin}."
         )
     for name in theta_1.names:
-        pair = theta_0[name], theta_1[name]
-        if not all(tensor.is_floating_point() for tensor in pair) and not torch.equal(*pair):
+        pair = theta_0.arrays[name], theta_1.arrays[name]
+        if not all(map(_is_floating, pair)) and not np.array_equal(*pair):
             raise NewsMatchError(
                 f"The buffer '{name}' holds integers that differ between {theta_0.source} and {theta_1.source}: there"
                 " is nothing between them."
@@ -211,14 +230,21 @@ def _first(items: Sequence[str]) -> str:
 
 
 def _config_differences(theta_0: Weights, theta_1: Weights) -> list[str]:
-    configs = [load_config(theta.source, theta.revision) for theta in (theta_0, theta_1)]
-    differences = []
-    for tower in ("text_config", "vision_config"):
-        for setting in _HIDDEN_SETTINGS:
-            first, second = (getattr(getattr(config, tower), setting, None) for config in configs)
-            if first != second:
-                differences.append(f"{setting} in {tower} is {first} in the first and {second} in the second")
-    return differences
+    first, second = (_hidden_settings(theta) for theta in (theta_0, theta_1))
+    return [
+        f"{name} is {first[name]} in the first and {second[name]} in the second"
+        for name in first
+        if first[name] != second[name]
+    ]
+
+
+def _hidden_settings(theta: Weights) -> dict[str, Any]:
+    config = raw_config(theta)
+    written = (set(config.get(tower) or {}) >= set(names) for tower, names in _HIDDEN_SETTINGS.items())
+    if config.get("model_type") != "clip" or not all(written):
+        # transformers knows what is left out, but takes seconds to start
+        config = load_config(theta.source, theta.revision).to_dict()
+    return {f"{name} in {tower}": config[tower][name] for tower, names in _HIDDEN_SETTINGS.items() for name in names}
 
 
 def _patterns(
@@ -265,10 +291,15 @@ def _alpha_of(names: Sequence[str], patterns: Sequence[tuple[str, float]]) -> di
     return chosen
 
 
-def _planned(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    """What becomes of a fine-tuned tensor, without its values."""
-    dtype = dtype if dtype and tensor.is_floating_point() else tensor.dtype
-    return torch.empty(tensor.shape, dtype=dtype, device="meta")
+def _is_floating(array: np.ndarray) -> bool:
+    # numpy does not count bfloat16 among its own
+    return array.dtype.kind not in "iub"
+
+
+def _planned(array: np.ndarray, dtype: str | None) -> np.ndarray:
+    """An array as a fine-tuned one will become, which takes no memory."""
+    chosen = DTYPES[dtype] if dtype and _is_floating(array) else array.dtype
+    return np.broadcast_to(np.empty((), chosen), array.shape)
 
 
 def _check_replaceable(folder: Path) -> None:
