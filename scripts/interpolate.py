@@ -1,25 +1,25 @@
 """Interpolate zero-shot and fine-tuned weights (WiSE-FT).
 
-    python scripts/interpolate.py                # alpha from the validation part
+    python scripts/interpolate.py                                    # alpha from the validation part
+    python scripts/interpolate.py --alpha_rule one_standard_error    # or time_robust, forward_chaining
+    python scripts/interpolate.py --per_tower true                   # search an alpha for each tower
     python scripts/interpolate.py --alpha 0.4
     python scripts/interpolate.py --alpha 0.2 0.4 0.6
     python scripts/interpolate.py --alpha_vision 0.3 --alpha_text 0.6
 
 Continues from the run in OUTPUT_DIR and writes the checkpoint to OUTPUT_DIR/wise_ft; of several alphas, each to a
-folder of its own, such as OUTPUT_DIR/wise_ft_alpha_0.40.
+folder of its own, such as OUTPUT_DIR/wise_ft_alpha_0.40. When alpha is chosen, the curve with 95 % intervals goes to
+OUTPUT_DIR/alpha_curve.csv, and a picture of it to alpha_curve.png and .pdf.
 """
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hf_newsmatch.arguments import InterpolateArguments, parse_arguments, set_up_logging, use_all_cores
 from hf_newsmatch.checkpoints import weights_sha256
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.wise_ft.interpolation import check_alpha, interpolate, read_alphas
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 logger = logging.getLogger("hf_newsmatch.interpolate")
 
@@ -30,6 +30,8 @@ def main() -> None:
     set_up_logging()
     use_all_cores()
     alphas = parse_alphas(args)
+    if alphas is not None and args.per_tower:
+        raise NewsMatchError("--per_tower searches the alphas itself; give none.")
     by_weight = {
         "alpha_vision": args.alpha_vision,
         "alpha_text": args.alpha_text,
@@ -47,22 +49,14 @@ def main() -> None:
     }
     if alphas is None:
         # imported here because a given alpha needs neither data nor models
-        from hf_newsmatch.console import make_console
-        from hf_newsmatch.wise_ft.rules import choose_alpha
-        from hf_newsmatch.wise_ft.sweep import sweep_alpha
+        from hf_newsmatch.wise_ft.choosing import choose_for_run
 
-        curve = sweep_alpha(
-            zero_shot,
-            fine_tuned,
-            experiment.data().validation,
-            text_fields=experiment.text_fields,
-            batch_size=args.batch_size,
-            zero_shot_revision=experiment.revision("zero_shot"),
-        )
-        alpha = choose_alpha(curve)
+        alpha, chosen = choose_for_run(experiment, args)
+        if args.per_tower:
+            towers = dict(zip(("alpha_vision", "alpha_text"), alpha))
+            by_weight |= towers
+            alpha, chosen = None, {**towers, **chosen}
         alphas = [alpha]
-        chosen = {"rule": "highest validation recall@1, then mrr@100, then the smaller alpha", "curve": curve}
-        make_console().print(curve_table(curve, alpha))
 
     for alpha in alphas:
         name = "wise_ft" if len(alphas) == 1 else folder_name(alpha)
@@ -113,23 +107,6 @@ def parse_alphas(args: InterpolateArguments) -> list[float | None] | None:
 def folder_name(alpha: float) -> str:
     """Where the model of one alpha of several goes: two decimals, or more where there are more."""
     return f"wise_ft_alpha_{alpha:.2f}" if round(alpha, 2) == alpha else f"wise_ft_alpha_{alpha!r}"
-
-
-def curve_table(curve: list[dict[str, float]], chosen: float) -> "Table":
-    """The validation scores of each alpha, the chosen one marked."""
-    from rich.table import Table
-
-    from hf_newsmatch.metrics.tables import metric_label
-
-    table = Table(title="Validation part by alpha", caption="0 is zero-shot, 1 fine-tuned; ◀ the highest Recall@1.")
-    for name in curve[0]:
-        table.add_column(metric_label(name).replace("@", "\n@"), justify="right")
-    table.add_column()
-    for point in curve:
-        alpha, *scores = point.values()
-        mark = "◀" if alpha == chosen else ""
-        table.add_row(f"{alpha:.1f}", *(f"{value:.3f}" for value in scores), mark, style="bold" if mark else None)
-    return table
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
-"""Rank the pictures for every article and write the prediction files of the three runs.
+"""Rank the pictures for every article and write the prediction files of the runs.
 
     python scripts/predict.py                                                  # continues from outputs/demo
     python scripts/predict.py --output_dir outputs/rss --test_articles_file test.tsv --test_images images.tsv
     python scripts/predict.py --output_dir outputs/new --articles_file a.tsv   # zero-shot only, nothing trained
 
-Writes OUTPUT_DIR/runs/{validation,test}/{zero_shot,fine_tuned,wise_ft}.tsv in the organisers' format, the scores of
-the ranked pictures as Parquet beside them, and, for scripts/evaluate.py, the candidates and what gold there is.
+Writes OUTPUT_DIR/runs/{validation,test}/{zero_shot,fine_tuned,wise_ft,ensemble}.tsv in the organisers' format, the
+scores of the ranked pictures as Parquet beside them, and, for scripts/evaluate.py, the candidates and what gold there
+is.
 """
 
+import functools
 import logging
 from pathlib import Path
+
+import torch
 
 from hf_newsmatch.arguments import (
     DataArguments,
@@ -20,9 +24,10 @@ from hf_newsmatch.arguments import (
     use_all_cores,
 )
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.experiment import RECORD, RUNS, Experiment, NewsData
+from hf_newsmatch.experiment import ENSEMBLE, RECORD, RUNS, Experiment, NewsData
+from hf_newsmatch.fusion import ensemble
 from hf_newsmatch.modeling import best_device, load_clip
-from hf_newsmatch.retrieval import rank_articles, write_predictions
+from hf_newsmatch.retrieval import embed_articles, rank, write_predictions
 
 logger = logging.getLogger("hf_newsmatch.predict")
 
@@ -45,23 +50,29 @@ def main() -> None:
         if split not in data.parts:
             raise NewsMatchError(f"{args.output_dir} has no {split} part, only {', '.join(data.parts)}.")
 
-    for run in runs:
+    @functools.cache  # the ensemble takes what its two runs embedded
+    def embed(run: str) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         model, processor = load_clip(experiment.checkpoint(run), experiment.revision(run))
         model.to(best_device())
+        sizes = {"batch_size": args.batch_size, "num_workers": args.num_workers}
+        parts = {split: data.parts[split] for split in args.splits}
+        return {
+            split: embed_articles(model, processor, part.articles, part.images, experiment.text_fields, **sizes)
+            for split, part in parts.items()
+        }
+
+    for run in runs:
+        settings = {"weight": args.ensemble_weight} if run == "ensemble" else {}
         for split in args.splits:
             part = data.parts[split]
-            ranking = rank_articles(
-                model,
-                processor,
-                part.articles,
-                part.images,
-                experiment.text_fields,
-                args.k,
-                batch_size=args.batch_size,
-                num_workers=args.num_workers,
-            )
+            if run == "ensemble":
+                both = zip(*(embed(name)[split] for name in ENSEMBLE))
+                embeds = [ensemble(*pair, args.ensemble_weight) for pair in both]
+            else:
+                embeds = embed(run)[split]
+            ranking = rank(*embeds, part.articles["article_id"], part.images["image_id"], args.k)
             file = write_predictions(ranking, experiment.run_file(split, run))
-            experiment.register_run(split, run, part)
+            experiment.register_run(split, run, part, **settings)
             logger.info("%s: %d articles, %d candidate pictures.", file, len(ranking), len(part.images))
 
 

@@ -1,17 +1,22 @@
-"""Repeat the demo over several corpus seeds: mean and standard deviation of the test scores.
+"""Repeat the demo over several corpus seeds: mean and standard deviation of the test scores, and the rules for alpha.
 
     python scripts/study.py                                # seeds 1 to 5, some minutes each
     python scripts/study.py --corpus_seeds 6 7 8
 
 One corpus is one draw of the world: what a single table shows may be luck. Each seed takes the ordinary road, with the
-ordinary scripts, into OUTPUT_DIR/seed_N; seeds that are done are not done again. Writes OUTPUT_DIR/study.json.
+ordinary scripts, into OUTPUT_DIR/seed_N; then every rule chooses its alpha and is scored on the test part. What is
+done is not done again. Writes OUTPUT_DIR/study.json.
 """
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +25,15 @@ from rich.table import Table
 
 from hf_newsmatch.arguments import parse_arguments, set_up_logging
 from hf_newsmatch.console import make_console
+from hf_newsmatch.data.splits import chronological_slices
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
+from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.files import write_json
+from hf_newsmatch.metrics import bootstrap_intervals
 from hf_newsmatch.metrics.tables import metric_label
+from hf_newsmatch.wise_ft.folds import fine_tune_again, sweep_folds
+from hf_newsmatch.wise_ft.rules import RULES, check_metric, choose_alpha
+from hf_newsmatch.wise_ft.sweep import AlphaSweep, sweep_alpha, sweep_towers
 
 logger = logging.getLogger("hf_newsmatch.study")
 
@@ -40,6 +51,8 @@ class StudyArguments:
     recipe: str = field(
         default=str(SCRIPTS.parent / "recipes" / "demo.yaml"), metadata={"help": "The recipe of every seed."}
     )
+    alpha_metric: str = field(default="recall@1", metadata={"help": "What the rules go by: mrr@100 or recall@k."})
+    alpha_slices: int = field(default=4, metadata={"help": "Slices of time for time_robust and forward_chaining."})
     output_dir: str = field(default="outputs/study", metadata={"help": "Folder of the study."})
 
 
@@ -47,7 +60,10 @@ class StudyArguments:
 def main() -> None:
     (args,) = parse_arguments(StudyArguments, description=__doc__.splitlines()[0])
     set_up_logging()
-    results = {}
+    check_metric(args.alpha_metric)
+    if args.alpha_slices < 2:
+        raise NewsMatchError(f"--alpha_slices must be at least 2, not {args.alpha_slices}.")
+    results, chosen = {}, {}
     for seed in args.corpus_seeds:
         folder = Path(args.output_dir) / f"seed_{seed}"
         if not (folder / "scores.json").is_file():
@@ -57,13 +73,17 @@ def main() -> None:
             "alpha": read(folder / "newsmatch.json")["wise_ft"]["alpha"],
             "test": read(folder / "scores.json")["test"],
         }
+        chosen[seed] = choose_by_every_rule(Experiment.open(folder), args.alpha_metric, args.alpha_slices)
     summary = summarise(results)
-    write_json({"seeds": results, "summary": summary}, Path(args.output_dir) / "study.json")
+    rules = summarise_rules(chosen)
+    write_json({"seeds": results, "summary": summary, "rules": rules}, Path(args.output_dir) / "study.json")
     make_console().print(table(summary, results))
+    make_console().print(rules_table(rules, args.alpha_metric))
 
 
 def take_the_road(folder: Path, recipe: str, seed: int) -> None:
     """Train, interpolate, predict and evaluate with one corpus."""
+    shutil.rmtree(folder / "sweeps", ignore_errors=True)
     steps = (
         ["train.py", "--config", recipe, "--corpus_seed", str(seed), "--overwrite"],
         ["interpolate.py"],
@@ -79,6 +99,55 @@ def take_the_road(folder: Path, recipe: str, seed: int) -> None:
 def read(file: Path) -> Any:
     """The content of a JSON file."""
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def choose_by_every_rule(experiment: Experiment, metric: str, slices: int) -> dict[str, Any]:
+    """What each rule chooses on one corpus, and what every article of the test part scores with it.
+
+    Returns:
+        `dict`: `"image_ids"` (the picture of each test article), `"alphas"` (by rule) and `"scores"` (by rule and
+        metric, an array over the articles). The oracle takes, for each metric, the best alpha of the test part.
+    """
+    data, folder = experiment.data(), experiment.output_dir / "sweeps"
+    sort_by = experiment.record["data"]["arguments"]["sort_by"]
+    ends = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
+    common = {"text_fields": experiment.text_fields, "zero_shot_revision": experiment.revision("zero_shot")}
+    part = data.parts["test"]
+    on_test = partial(sweep_alpha, *ends, part.articles, candidates=part.images, gold=part.gold, **common)
+
+    validation = keep(folder / "validation.npz", lambda: sweep_alpha(*ends, data.validation, **common))
+    towers = keep(
+        folder / f"towers_{metric}.npz", lambda: sweep_towers(*ends, data.validation, metric=metric, **common)
+    )
+    test = keep(folder / "test.npz", on_test)
+    files = [folder / f"fold_{number}_of_{slices}.npz" for number in range(1, slices)]
+    if not all(file.is_file() for file in files):
+        with tempfile.TemporaryDirectory() as temporary:
+            fine_tune = fine_tune_again(experiment, Path(temporary))
+            sweep = partial(sweep_alpha, ends[0], **common)
+            for file, fold in zip(files, sweep_folds(data.train, fine_tune, sweep, slices, sort_by)):
+                fold.save(file)
+    folds = list(map(AlphaSweep.load, files))
+
+    parts = chronological_slices(data.validation, slices, sort_by)
+    alphas = {rule: choose_alpha(validation, rule, metric, parts, folds) for rule in RULES}
+    scores = {
+        rule: {name: test.scores[name][test.alphas.index(alpha)] for name in test.scores}
+        for rule, alpha in alphas.items()
+    }
+    pair = alphas["best, per tower"] = choose_alpha(towers, "best", metric)
+    of_pair = keep(folder / "test_{:g}_{:g}.npz".format(*pair), lambda: on_test(alphas=[pair]))
+    scores["best, per tower"] = {name: rows[0] for name, rows in of_pair.scores.items()}
+    scores["oracle"] = {name: rows[rows.mean(axis=1).argmax()] for name, rows in test.scores.items()}
+    alphas["oracle"] = test.alphas[int(test.scores[metric].mean(axis=1).argmax())]
+    return {"image_ids": test.image_ids, "alphas": alphas, "scores": scores}
+
+
+def keep(file: Path, make: Callable[[], AlphaSweep]) -> AlphaSweep:
+    """The sweep in a file, made first when there is none."""
+    if not file.is_file():
+        make().save(file)
+    return AlphaSweep.load(file)
 
 
 def summarise(results: dict[int, dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
@@ -97,9 +166,47 @@ def summarise(results: dict[int, dict[str, Any]]) -> dict[str, dict[str, dict[st
         pairs = [(b, a) for i, a in enumerate(runs) for b in runs[i + 1 :]]
         columns |= {f"{b} − {a}": columns[b] - columns[a] for b, a in pairs}
         for name, values in columns.items():
-            deviation = values.std(ddof=1) if len(values) > 1 else 0.0
-            summary.setdefault(name, {})[metric] = {"mean": float(values.mean()), "std": float(deviation)}
+            summary.setdefault(name, {})[metric] = mean_and_deviation(values)
     return summary
+
+
+def mean_and_deviation(values: np.ndarray) -> dict[str, float]:
+    """Over the seeds."""
+    return {"mean": float(values.mean()), "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
+
+
+def summarise_rules(chosen: dict[int, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """For each rule its alphas, mean and standard deviation over the seeds, and its difference to the paper's rule.
+
+    The intervals of the differences are those of all seeds' test articles together, pictures drawn whole: how sure one
+    may be of these corpora, not of another's.
+    """
+    # a picture of one corpus is none of another's
+    clusters = [(seed, image_id) for seed, result in chosen.items() for image_id in result["image_ids"]]
+    first = next(iter(chosen.values()))["scores"]
+    columns = {
+        (rule, metric): [result["scores"][rule][metric] for result in chosen.values()]
+        for rule in first
+        for metric in first[rule]
+    }
+    differences = bootstrap_intervals(
+        {
+            (rule, metric): np.concatenate(arrays) - np.concatenate(columns["best", metric])
+            for (rule, metric), arrays in columns.items()
+        },
+        clusters,
+    )
+    return {
+        rule: {
+            "alphas": [result["alphas"][rule] for result in chosen.values()],
+            "scores": {
+                metric: mean_and_deviation(np.array([array.mean() for array in columns[rule, metric]]))
+                for metric in first[rule]
+            },
+            "minus_best": {metric: differences[rule, metric]._asdict() for metric in first[rule]},
+        }
+        for rule in first
+    }
 
 
 def table(summary: dict[str, dict[str, dict[str, float]]], results: dict[int, dict[str, Any]]) -> Table:
@@ -109,14 +216,51 @@ def table(summary: dict[str, dict[str, dict[str, float]]], results: dict[int, di
         title=f"Test part, mean ± standard deviation over {len(results)} corpora",
         caption=f"Corpus seeds {', '.join(map(str, results))}; alphas chosen on validation: {alphas}.",
     )
-    output.add_column("run")
-    for metric in next(iter(summary.values())):
-        output.add_column(metric_label(metric).replace("@", "\n@"), justify="right", no_wrap=True)
+    add_metrics(output, "run", next(iter(summary.values())))
     for name, row in summary.items():
         sign = "+" if "−" in name else ""
-        cells = [f"{round(value['mean'], 3) + 0.0:{sign}.3f}\n±{value['std']:.3f}" for value in row.values()]
-        output.add_row(name.replace(" − ", "\n− "), *cells)
+        output.add_row(name.replace(" − ", "\n− "), *(mean_cell(value, sign) for value in row.values()))
     return output
+
+
+def rules_table(rules: dict[str, dict[str, Any]], metric: str) -> Table:
+    """What the rules for alpha came to, for the terminal."""
+    alphas = "; ".join(f"{rule}: {', '.join(map(alpha_label, row['alphas']))}" for rule, row in rules.items())
+    output = Table(
+        title=f"Test part by rule for alpha (by validation {metric_label(metric)}), mean ± standard deviation",
+        caption="Differences with 95 % bootstrap intervals over the test articles of all corpora. The oracle is the"
+        f" best of the eleven alphas on the test part itself, in each column its own. Alphas: {alphas}.",
+    )
+    add_metrics(output, "rule", rules["best"]["scores"])
+    for rule, row in rules.items():
+        output.add_row(rule.replace(", ", ",\n"), *map(mean_cell, row["scores"].values()))
+    for rule, row in rules.items():
+        if rule != "best":
+            cells = (
+                "{mean:+.3f}\n{low:+.3f}\nto {high:+.3f}".format(
+                    **{name: round(value, 3) + 0.0 for name, value in interval.items()}
+                )
+                for interval in row["minus_best"].values()
+            )
+            output.add_row(f"{rule}\n− best", *cells)
+    return output
+
+
+def add_metrics(output: Table, first: str, metrics: Any) -> None:
+    """The heading: what the rows are, and a column a metric."""
+    output.add_column(first)
+    for metric in metrics:
+        output.add_column(metric_label(metric).replace("@", "\n@"), justify="right", no_wrap=True)
+
+
+def mean_cell(value: dict[str, float], sign: str = "") -> str:
+    """Mean and standard deviation, one below the other."""
+    return f"{round(value['mean'], 3) + 0.0:{sign}.3f}\n±{value['std']:.3f}"
+
+
+def alpha_label(alpha: float | tuple[float, float]) -> str:
+    """An alpha, or the two of the towers."""
+    return "/".join(f"{value:g}" for value in alpha) if isinstance(alpha, tuple) else f"{alpha:g}"
 
 
 if __name__ == "__main__":

@@ -249,7 +249,8 @@ def test_a_new_start_removes_what_would_pass_for_its_own(news, model_args, tmp_p
     experiment, _ = Experiment.create(tmp_path / "run", arguments(news), model_args)
     for name in ("fine_tuned", "wise_ft", "runs", "checkpoint-7"):
         (tmp_path / "run" / name).mkdir()
-    (tmp_path / "run" / "scores.json").write_text("{}")
+    for name in ("scores.json", "alpha_curve.csv", "alpha_curve.png"):
+        (tmp_path / "run" / name).write_text("{}")
     (tmp_path / "run" / "notes.txt").write_text("mine")
     experiment.start()
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["newsmatch.json", "notes.txt"]

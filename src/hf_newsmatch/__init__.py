@@ -7,6 +7,7 @@ from .version import __version__
 
 # Name to the module that defines it; imported on first use, so that `import hf_newsmatch` stays light.
 _EXPORTS = {
+    "AlphaSweep": "wise_ft.sweep",
     "ContrastiveCollator": "data.collator",
     "ContrastiveTrainer": "trainer",
     "ContrastiveTrainingArguments": "trainer",
@@ -16,6 +17,7 @@ _EXPORTS = {
     "Translator": "translation",
     "check_pictures": "data.pictures",
     "choose_alpha": "wise_ft.rules",
+    "chronological_slices": "data.splits",
     "chronological_split": "data.splits",
     "contrastive_loss": "losses",
     "distinct_images": "data.pictures",
@@ -35,6 +37,7 @@ _EXPORTS = {
     "score": "metrics",
     "split_report": "data.splits",
     "sweep_alpha": "wise_ft.sweep",
+    "sweep_towers": "wise_ft.sweep",
     "translate_dataset": "translation",
     "write_newsroom": "demo.newsroom",
     "write_predictions": "retrieval",
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     from .data.collator import ContrastiveCollator
     from .data.newsimages import load_articles, load_gold, load_images, load_pairs
     from .data.pictures import check_pictures, distinct_images, drop_unusable, open_picture
-    from .data.splits import chronological_split, split_report
+    from .data.splits import chronological_slices, chronological_split, split_report
     from .demo.newsroom import write_newsroom
     from .embeddings import embed_images, embed_texts
     from .errors import NewsMatchError
@@ -58,7 +61,7 @@ if TYPE_CHECKING:
     from .translation import Translator, translate_dataset
     from .wise_ft.interpolation import interpolate
     from .wise_ft.rules import choose_alpha
-    from .wise_ft.sweep import sweep_alpha
+    from .wise_ft.sweep import AlphaSweep, sweep_alpha, sweep_towers
 
 
 def __getattr__(name: str) -> Any:

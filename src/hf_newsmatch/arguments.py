@@ -124,9 +124,35 @@ class InterpolateArguments:
     alpha: list[str] | None = field(
         default=None,
         metadata={
-            "help": "From 0 (zero-shot) to 1 (fine-tuned), or auto, the default: the one of 0, 0.1 … 1 with the"
-            " highest validation Recall@1. Of several, each has a folder of its own, such as wise_ft_alpha_0.40."
+            "help": "From 0 (zero-shot) to 1 (fine-tuned), or auto, the default: the one of 0, 0.1 … 1 that"
+            " --alpha_rule chooses. Of several, each has a folder of its own, such as wise_ft_alpha_0.40."
         },
+    )
+    alpha_rule: str = field(
+        default="best",
+        metadata={
+            "help": "With auto: best (highest --alpha_metric on the validation part, the paper's rule);"
+            " one_standard_error (nearest to 0.5 of those within one standard error of the best); time_robust (best on"
+            " its worst slice of time of the validation part); forward_chaining (best on average over folds that"
+            " fine-tune on earlier and choose on later news; this trains again, with the default 4 slices 1.5 times as"
+            " long as the run did)."
+        },
+    )
+    alpha_metric: str = field(default="recall@1", metadata={"help": "What the rule goes by: mrr@100 or recall@k."})
+    alpha_slices: int = field(
+        default=4,
+        metadata={
+            "help": "Slices of time: of the validation part for time_robust, of the training part for forward_chaining"
+            " (K slices take (K - 1) / 2 times as long as the training did)."
+        },
+    )
+    per_tower: bool = field(
+        default=False,
+        metadata={"help": "With auto: search an alpha for each tower, coarse to fine; not with forward_chaining."},
+    )
+    max_evaluations: int = field(
+        default=20,
+        metadata={"help": "With --per_tower: how often one tower may embed its side of the validation part."},
     )
     alpha_vision: float | None = field(default=None, metadata={"help": "Another alpha for the vision tower."})
     alpha_text: float | None = field(default=None, metadata={"help": "Another alpha for the text tower."})
@@ -156,7 +182,7 @@ class InterpolateArguments:
     batch_size: int = field(default=256, metadata={"help": "Texts or pictures a forward pass of the sweep."})
 
     def __post_init__(self):
-        _check_least(self, batch_size=1)
+        _check_least(self, batch_size=1, alpha_slices=2)
 
 
 @dataclass
@@ -168,7 +194,14 @@ class PredictArguments:
         default_factory=lambda: ["validation", "test"], metadata={"help": "The parts to predict for."}
     )
     runs: list[str] | None = field(
-        default=None, metadata={"help": "Of zero_shot, fine_tuned and wise_ft; by default those whose model exists."}
+        default=None,
+        metadata={
+            "help": "Of zero_shot, fine_tuned, wise_ft and ensemble, the weighted average of the first two's"
+            " similarities; by default those whose models exist."
+        },
+    )
+    ensemble_weight: float = field(
+        default=0.5, metadata={"help": "The fine-tuned model's share in the ensemble, from 0 to 1."}
     )
     k: int = field(default=100, metadata={"help": "Pictures an article."})
     batch_size: int = field(default=64, metadata={"help": "Texts or pictures a forward pass."})
@@ -178,6 +211,8 @@ class PredictArguments:
         from .retrieval import MAX_RANK
 
         _check_least(self, k=1, batch_size=1, num_workers=0)
+        if not 0 <= self.ensemble_weight <= 1:
+            raise ValueError(f"--ensemble_weight must lie between 0 and 1, not {self.ensemble_weight:g}.")
         if self.k > MAX_RANK:
             raise ValueError(f"--k must be at most {MAX_RANK}, what the task accepts of each article, not {self.k}.")
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RECORD = "newsmatch.json"
-RUNS = ("zero_shot", "fine_tuned", "wise_ft")
+RUNS = ("zero_shot", "fine_tuned", "wise_ft", "ensemble")
+# the runs that an ensemble joins; it has no checkpoint of its own
+ENSEMBLE = ("zero_shot", "fine_tuned")
 _FILE_ARGUMENTS = ("articles_file", "test_articles_file", "test_images", "gold_file")
 _TEST_ARGUMENTS = ("test_articles_file", "test_images", "test_image_dir", "gold_file")
 _NEEDED = (("base_model", "id"), ("base_model", "sha256"), ("data", "files"), ("data", "test_list"))
@@ -121,7 +123,7 @@ class Experiment:
                 shutil.rmtree(folder, ignore_errors=True)
         for checkpoint in self.output_dir.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
-        for name in ("scores.json", "scores.md"):
+        for name in ("scores.json", "scores.md", *(f"alpha_curve.{ending}" for ending in ("csv", "png", "pdf"))):
             (self.output_dir / name).unlink(missing_ok=True)
         self.save()
 
@@ -270,6 +272,8 @@ class Experiment:
         """Whether a run's model is there, and for WiSE-FT made of the two that are there now."""
         if run == "zero_shot":
             return True
+        if run == "ensemble":
+            return all(map(self.has_model, ENSEMBLE))
         made = self.record.get({"fine_tuned": "train", "wise_ft": "wise_ft"}.get(run), {})
         if "sha256" not in made or not holds_weights(self.output_dir / run):
             return False
@@ -280,6 +284,8 @@ class Experiment:
         if run == "zero_shot":
             base = self.record["base_model"]
             return weights_sha256(base["id"]) if is_local(base["id"]) else base["sha256"]
+        if run == "ensemble":
+            return " ".join(self.model_sha256(part) or "none" for part in ENSEMBLE)
         return weights_sha256(self.output_dir / run) if (self.output_dir / run).is_dir() else None
 
     def endpoints(self) -> dict[str, str | None]:
@@ -290,15 +296,18 @@ class Experiment:
         """Where a run's prediction file of a part is."""
         return self.output_dir / "runs" / split / f"{run}.tsv"
 
-    def register_run(self, split: str, run: str, part: Part) -> None:
-        """Record which weights a prediction file was made with, and keep beside it what scoring it needs."""
+    def register_run(self, split: str, run: str, part: Part, **settings: Any) -> None:
+        """Record which weights and settings a prediction file was made with, and keep what scoring it needs."""
         folder = self.output_dir / "runs" / split
         _write_columns(folder / "candidates.tsv", image_id=part.images["image_id"])
         if part.gold is not None:
             _write_columns(folder / "gold.tsv", article_id=part.gold.keys(), image_id=part.gold.values())
         else:
             (folder / "gold.tsv").unlink(missing_ok=True)
-        self.record.setdefault("runs", {}).setdefault(split, {})[run] = {"model_sha256": self.model_sha256(run)}
+        self.record.setdefault("runs", {}).setdefault(split, {})[run] = {
+            "model_sha256": self.model_sha256(run),
+            **settings,
+        }
         self.save()
 
     def predicted_splits(self) -> list[str]:
@@ -306,7 +315,7 @@ class Experiment:
         return list(self.record.get("runs", {}))
 
     def rankings(self, split: str) -> "dict[str, Ranking]":
-        """The rankings of a part by run: zero-shot, fine-tuned, WiSE-FT, as far as they were made.
+        """The rankings of a part by run, in the order of `RUNS`, as far as they were made.
 
         Raises:
             [`NewsMatchError`]: when a model has changed since its run was made.

@@ -108,6 +108,29 @@ def rank_articles(
     """Embed articles and candidate pictures with one model and [`rank`] them.
 
     Args:
+        model, processor, articles, images, text_fields, kwargs:
+            As for [`embed_articles`].
+        k (`int`, *optional*, defaults to 100):
+            How many pictures an article.
+
+    Returns:
+        [`Ranking`] with scores.
+    """
+    text_embeds, image_embeds = embed_articles(model, processor, articles, images, text_fields, **kwargs)
+    return rank(text_embeds, image_embeds, articles["article_id"], images["image_id"], k)
+
+
+def embed_articles(
+    model: CLIPModel,
+    processor: ProcessorMixin,
+    articles: Dataset,
+    images: Dataset,
+    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embed articles and candidate pictures with one model.
+
+    Args:
         model (`CLIPModel`), processor (`ProcessorMixin`):
             One checkpoint.
         articles (`datasets.Dataset`):
@@ -116,19 +139,17 @@ def rank_articles(
             With `image_id` and `image`, one row a distinct picture, all usable.
         text_fields (`Sequence[str]`, *optional*, defaults to `("title", "text")`):
             The columns that make up what CLIP reads.
-        k (`int`, *optional*, defaults to 100):
-            How many pictures an article.
         kwargs:
             `batch_size`, `num_workers` and `progress` of [`embed_images`].
 
     Returns:
-        [`Ranking`] with scores.
+        `tuple[torch.Tensor, torch.Tensor]`: the texts `(articles, d)` and the pictures `(pictures, d)`, float32 on the
+        CPU, each row of length 1.
     """
     texts = [join_text(row, text_fields) for row in articles.select_columns(list(text_fields))]
     pictures = images.cast_column("image", Image(decode=False))["image"]
     text_embeds = embed_texts(model, processor, texts, progress=kwargs.get("progress", True))
-    image_embeds = embed_images(model, processor, pictures, **kwargs)
-    return rank(text_embeds, image_embeds, articles["article_id"], images["image_id"], k)
+    return text_embeds, embed_images(model, processor, pictures, **kwargs)
 
 
 def _stable_topk(similarities: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 from datasets import Dataset, DatasetDict, Features, Value
 
-from hf_newsmatch.data.splits import chronological_split, split_report
+from hf_newsmatch.data.splits import chronological_slices, chronological_split, split_report
 from hf_newsmatch.errors import NewsMatchError
 
 FEATURES = Features(
@@ -129,3 +129,26 @@ def test_report_tells_the_order():
     undated = split_report(chronological_split(make()))
     assert undated["order"] == "file"
     assert undated["parts"]["train"]["first_date"] is None
+
+
+def test_slices_of_time():
+    """By hand: the days in order are rows 3, 1, 4, 0, 2, where 1 and 4 are of one day."""
+    dated = make(days=[4, 2, 5, 1, 2])
+    assert [rows.tolist() for rows in chronological_slices(dated, 2)] == [[3, 1, 4], [0, 2]]
+    assert [rows.tolist() for rows in chronological_slices(dated, 5)] == [[3], [1], [4], [0], [2]]
+    assert [rows.tolist() for rows in chronological_slices(make(numbers=[3, 1, 2, 9, 0]), 2)] == [[4, 1, 2], [0, 3]]
+    assert [rows.tolist() for rows in chronological_slices(dated, 2, sort_by="file")] == [[0, 1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count", "message"),
+    [
+        ({"days": [1, 2, 3]}, 1, "1 is no number of slices"),
+        ({"days": [1, 2, 3]}, 4, "3 rows cannot be cut into 4 slices"),
+        ({}, 2, "no dates to slice them by"),
+        ({"days": [1, None, 3]}, 2, "1 of 3 rows have no published"),
+    ],
+)
+def test_slices_that_cannot_be(arguments, count, message):
+    with pytest.raises(NewsMatchError, match=message):
+        chronological_slices(make(**arguments), count)

@@ -1,5 +1,6 @@
 """The scripts as users run them, in this process: arguments in, exit code, files and messages out."""
 
+import csv
 import json
 import os
 import runpy
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_news_folder, write_test_lists
+from safetensors.torch import load_file
 from transformers import CLIPModel
 
 from hf_newsmatch import load_pairs, read_predictions
@@ -82,7 +84,7 @@ def test_the_whole_road(run, train, tmp_path):
     assert run("predict", "--config", recipe)[0] == 0
     for split, count in (("validation", 8), ("test", 10)):
         rankings = [read_predictions(out / "runs" / split / f"{name}.tsv") for name in record_runs(out, split)]
-        assert len(rankings) == 3
+        assert len(rankings) == 4
         assert all(len(ranking) == count for ranking in rankings)
     assert all(len(row) == 8 for row in rankings[0].image_ids)
 
@@ -90,7 +92,7 @@ def test_the_whole_road(run, train, tmp_path):
     assert code == 0
     scores = json.loads((out / "scores.json").read_text())
     assert list(scores) == ["validation", "test"]
-    assert list(scores["test"]["runs"]) == ["zero_shot", "fine_tuned", "wise_ft"]
+    assert list(scores["test"]["runs"]) == ["zero_shot", "fine_tuned", "wise_ft", "ensemble"]
     gold = dict(line.split("\t") for line in (news / "test_gold.tsv").read_text().splitlines()[1:])
     for name, row in scores["test"]["runs"].items():
         ranking = read_predictions(out / "runs" / "test" / f"{name}.tsv")
@@ -280,7 +282,7 @@ def test_training_over_leaves_nothing_of_the_first(run, train, checkpoints, tmp_
     assert train(*flags, *base, "--overwrite")[0] == 0
     assert not (tmp_path / "out" / "wise_ft").exists()
     assert run("predict", "--output_dir", tmp_path / "out")[0] == 0
-    assert record_runs(tmp_path / "out", "test") == ["zero_shot", "fine_tuned"]
+    assert record_runs(tmp_path / "out", "test") == ["zero_shot", "fine_tuned", "ensemble"]
 
 
 def test_lora_ends_in_an_ordinary_checkpoint(run, train, checkpoints, tmp_path):
@@ -478,3 +480,120 @@ def test_the_data_of_the_run_is_what_the_reader_gives(train, tmp_path):
     assert train("--articles_file", news / "articles.tsv", "--output_dir", tmp_path / "out")[0] == 0
     split = json.loads((tmp_path / "out" / "newsmatch.json").read_text())["data"]["split"]
     assert sum(part["rows"] for part in split["parts"].values()) == len(load_pairs(news / "articles.tsv"))
+
+
+@pytest.fixture
+def trained_run(train, tmp_path):
+    """The folder of a run that has been trained, on dated articles."""
+    news = write_news_folder(tmp_path / "news")
+    assert train("--articles_file", news / "articles.tsv", "--output_dir", tmp_path / "out")[0] == 0
+    return tmp_path / "out"
+
+
+def test_every_rule_chooses_from_the_same_curve(run, trained_run):
+    """The sweep is the same for every rule; what is chosen is recorded, marked in the table and drawn."""
+    curves = []
+    for rule, slices in (("best", 4), ("one_standard_error", 4), ("time_robust", 3), ("forward_chaining", 2)):
+        flags = ["--alpha_rule", rule, "--alpha_slices", slices, "--alpha_metric", "mrr@100"]
+        code, stdout, err = run("interpolate", "--output_dir", trained_run, *flags)
+        assert code == 0, err
+        record = json.loads((trained_run / "newsmatch.json").read_text())["wise_ft"]
+        assert (record["alpha_rule"], record["alpha_metric"]) == (rule, "mrr@100")
+        (marked,) = [line for line in stdout.splitlines() if "◀ │" in line]
+        assert f" {record['alpha']:.1f} " in marked
+        assert len(record.get("folds", [])) == (1 if rule == "forward_chaining" else 0)
+        curves.append(record["curve"])
+        for ending in ("csv", "png", "pdf"):
+            assert (trained_run / f"alpha_curve.{ending}").stat().st_size > 500
+            (trained_run / f"alpha_curve.{ending}").unlink()
+    assert all(curve == curves[0] for curve in curves)
+    assert not list(trained_run.glob(".folds*"))
+
+
+def test_an_alpha_for_each_tower(run, trained_run, checkpoints, tmp_path):
+    code, stdout, err = run("interpolate", "--output_dir", trained_run, "--per_tower", "true", "--max_evaluations", 14)
+    assert code == 0, err
+    record = json.loads((trained_run / "newsmatch.json").read_text())["wise_ft"]
+    (marked,) = [line for line in stdout.splitlines() if "◀ │" in line]
+    assert f" {record['alpha_vision']:g} │" in marked
+    assert f" {record['alpha_text']:g} │" in marked
+    ends = [
+        load_file(folder / "model.safetensors") for folder in (checkpoints / "zero_shot", trained_run / "fine_tuned")
+    ]
+    made = load_file(trained_run / "wise_ft" / "model.safetensors")
+    for name, tensor in made.items():
+        alpha = record["alpha_vision" if name.startswith("vis") else "alpha_text"]
+        torch.testing.assert_close(tensor, (1 - alpha) * ends[0][name] + alpha * ends[1][name])
+    with open(trained_run / "alpha_curve.csv", newline="") as stream:
+        rows = [(float(row["alpha_vision"]), float(row["alpha_text"])) for row in csv.DictReader(stream)]
+    assert len(rows) >= 36
+    assert (record["alpha_vision"], record["alpha_text"]) in rows
+    # and on it goes
+    assert run("predict", "--output_dir", trained_run, "--runs", "wise_ft")[0] == 0
+    assert run("evaluate", "--output_dir", trained_run)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--alpha_rule", "luck"], "no rule 'luck'"),
+        (["--alpha_metric", "recall@7"], "'recall@7'; the metrics are"),
+        (["--alpha_slices", "1"], "--alpha_slices must be at least 2, not 1"),
+        (["--alpha_rule", "time_robust", "--alpha_slices", "7"], "6 rows cannot be cut into 7 slices"),
+        (["--per_tower", "true", "--alpha", "0.4"], "--per_tower searches the alphas itself"),
+        (["--per_tower", "true", "--alpha_text", "0.4"], "--per_tower searches the alphas itself"),
+        (["--per_tower", "true", "--alpha_rule", "forward_chaining"], "one alpha for both towers"),
+        (["--per_tower", "true", "--max_evaluations", "5"], "5 are too few"),
+    ],
+)
+def test_interpolate_refuses_what_it_cannot_choose_by(run, trained_run, flags, message):
+    code, _, err = run("interpolate", "--output_dir", trained_run, *flags)
+    assert code == 2
+    assert message in one_sentence(err)
+    assert not (trained_run / "alpha_curve.csv").exists()
+
+
+@pytest.mark.parametrize("rule", ["time_robust", "forward_chaining"])
+def test_rules_of_time_need_dates(run, train, tmp_path, rule):
+    news = write_news_folder(tmp_path / "news")
+    rows = [line.rsplit("\t", 1) for line in (news / "articles.tsv").read_text().splitlines()]
+    (news / "articles.tsv").write_text(
+        "\n".join([f"{line}\t{'Date' * (not number)}" for number, (line, _) in enumerate(rows)])
+    )
+    flags = ["--articles_file", news / "articles.tsv", "--output_dir", tmp_path / "out"]
+    assert train(*flags)[0] == 0
+    code, _, err = run("interpolate", "--output_dir", tmp_path / "out", "--alpha_rule", rule)
+    assert code == 2
+    assert "no dates to slice them by" in one_sentence(err)
+    # the user says that the file is in the order of time
+    assert train(*flags, "--overwrite", "--sort_by", "file")[0] == 0
+    assert run("interpolate", "--output_dir", tmp_path / "out", "--alpha_rule", rule, "--alpha_slices", 2)[0] == 0
+
+
+def test_the_ensemble_averages_the_similarities_of_its_two_runs(run, trained_run):
+    assert run("predict", "--output_dir", trained_run, "--ensemble_weight", 0.25)[0] == 0
+    rankings = {
+        name: read_predictions(trained_run / "runs" / "test" / f"{name}.tsv")
+        for name in ("zero_shot", "fine_tuned", "ensemble")
+    }
+    scores = {
+        name: [dict(zip(ids, values)) for ids, values in zip(ranking.image_ids, ranking.scores)]
+        for name, ranking in rankings.items()
+    }
+    for zero_shot, fine_tuned, both in zip(*(scores[name] for name in rankings)):
+        assert both == pytest.approx(
+            {name: 0.75 * zero_shot[name] + 0.25 * fine_tuned[name] for name in zero_shot}, abs=1e-6
+        )
+    record = json.loads((trained_run / "newsmatch.json").read_text())
+    assert record["runs"]["test"]["ensemble"]["weight"] == 0.25
+    # alone, it gives the same
+    before = (trained_run / "runs" / "test" / "ensemble.tsv").read_text()
+    assert run("predict", "--output_dir", trained_run, "--runs", "ensemble", "--ensemble_weight", 0.25)[0] == 0
+    assert (trained_run / "runs" / "test" / "ensemble.tsv").read_text() == before
+    assert run("predict", "--output_dir", trained_run, "--ensemble_weight", 1.5)[0] == 2
+    # it is as stale as either of its runs
+    record["runs"]["test"]["ensemble"]["model_sha256"] = "another"
+    (trained_run / "newsmatch.json").write_text(json.dumps(record))
+    code, _, err = run("evaluate", "--output_dir", trained_run)
+    assert code == 2
+    assert "ensemble.tsv is stale" in one_sentence(err)

@@ -33,9 +33,38 @@ def chronological_split(dataset: Dataset, train_fraction: float = 0.8, sort_by: 
         raise NewsMatchError(f"{len(dataset)} rows cannot be split into two parts: at least 2 are needed")
     order = _choose_order(dataset, sort_by)
     if order != "file":
-        dataset = dataset.select(np.argsort(_column(dataset, order).to_numpy(), kind="stable"))
+        dataset = dataset.select(_oldest_first(dataset, order))
     size = min(max(round(len(dataset) * train_fraction), 1), len(dataset) - 1)
     return DatasetDict(train=dataset.select(range(size)), validation=dataset.select(range(size, len(dataset))))
+
+
+def chronological_slices(dataset: Dataset, count: int, sort_by: str | None = None) -> list[np.ndarray]:
+    """Cut into `count` slices of equal size (or one row less), oldest first.
+
+    The order is that of [`chronological_split`], but the file's own is taken for time only when `sort_by` says so.
+
+    Args:
+        dataset ([`~datasets.Dataset`]): Pairs or articles, as loaded.
+        count (`int`): How many slices, at least 2.
+        sort_by (`str`, *optional*): `"published"`, `"date_number"` or `"file"`.
+
+    Returns:
+        `list[np.ndarray]`: the row numbers of each slice, int64.
+
+    Raises:
+        NewsMatchError: `count` is below 2, there are fewer rows than slices, or rows have no date.
+    """
+    if count < 2:
+        raise NewsMatchError(f"{count} is no number of slices to compare: give at least 2")
+    if len(dataset) < count:
+        raise NewsMatchError(f"{len(dataset)} rows cannot be cut into {count} slices: give fewer slices or more rows")
+    order = _choose_order(dataset, sort_by)
+    if order == "file" and sort_by != "file":
+        raise NewsMatchError(
+            f"the {len(dataset)} rows have no dates to slice them by: add the dates, or say that the file is in the"
+            " order of time with sort_by='file' (--sort_by file, when training)"
+        )
+    return np.array_split(_oldest_first(dataset, order), count)
 
 
 def split_report(splits: DatasetDict) -> dict:
@@ -83,6 +112,13 @@ def _choose_order(dataset: Dataset, sort_by: str | None) -> str:
         f"{missing[order]} of {len(dataset)} rows have no {order}: add the dates, leave these rows out, or split in "
         "the file's order with sort_by='file' (--sort_by file)"
     )
+
+
+def _oldest_first(dataset: Dataset, order: str) -> np.ndarray:
+    """The row numbers in the order of time; rows of the same time keep the file's."""
+    if order == "file":
+        return np.arange(len(dataset))
+    return np.argsort(_column(dataset, order).to_numpy(), kind="stable")
 
 
 def _is_order_of(parts: Sequence[Dataset], order: str) -> bool:

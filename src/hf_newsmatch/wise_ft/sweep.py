@@ -1,37 +1,132 @@
-"""What each alpha is worth on linked data."""
+"""What each alpha is worth on linked data: of both towers together, or of each."""
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset, Image
 from tqdm.auto import tqdm
-from transformers import CLIPModel
+from transformers import CLIPModel, ProcessorMixin
 
 from ..checkpoints import Weights, open_weights
 from ..data.collator import DEFAULT_TEXT_FIELDS, join_text
 from ..embeddings import image_batches, text_batches, unit_length
-from ..metrics import score
+from ..errors import NewsMatchError
+from ..files import atomic_path
+from ..metrics import Interval, bootstrap_intervals, gold_ranks
+from ..metrics.scoring import article_scores
 from ..modeling import best_device, load_clip
 from ..retrieval import rank
 from .interpolation import check_alpha, interpolate_tensor, matching_names
+from .rules import Alpha, best, check_metric
 
 # Equation 1's alpha as the paper searches it
 DEFAULT_ALPHAS = tuple(step / 10 for step in range(11))
+
+# the first, coarse grid of `sweep_towers`, and the step after which it is fine enough
+_COARSE = tuple(step / 5 for step in range(6))
+_FINEST = 0.01
+LEAST_EVALUATIONS = 2 * len(_COARSE)
+# as many as take the grid from steps of 0.2 over 0.1 to 0.05
+DEFAULT_EVALUATIONS = LEAST_EVALUATIONS + 8
+
+_TOWERS = {"vision": ("vision_", "visual_"), "text": ("text_",)}
+
+
+@dataclass(frozen=True, eq=False)
+class AlphaSweep(Sequence):
+    """What every alpha scores, article by article.
+
+    As a sequence, it is the curve: for each alpha, in order, `{"alpha": …, "mrr@100": …, "recall@k": …}`, means over
+    the articles; `"alpha_vision"` and `"alpha_text"` take the place of `"alpha"` where the towers have their own.
+
+    Args:
+        alphas (`list[float]` or `list[tuple[float, float]]`):
+            One alpha for both towers, or one for the vision and one for the text tower.
+        scores (`dict[str, np.ndarray]`):
+            Metric to a float64 array of shape `(alphas, articles)`: reciprocal ranks, and 1 or 0 for each k.
+        image_ids (`list[str]`):
+            The true picture of each article, which the bootstrap draws by.
+    """
+
+    alphas: list[Alpha]
+    scores: dict[str, np.ndarray]
+    image_ids: list[str]
+
+    def __len__(self) -> int:
+        return len(self.alphas)
+
+    def __getitem__(self, index):
+        return self._points[index]
+
+    @cached_property
+    def _points(self) -> list[dict[str, float]]:
+        columns = {metric: array.mean(axis=1).tolist() for metric, array in self.scores.items()}
+        return [
+            {**_named(alpha), **{metric: column[row] for metric, column in columns.items()}}
+            for row, alpha in enumerate(self.alphas)
+        ]
+
+    def intervals(self, metrics: Iterable[str] | None = None, seed: int = 0) -> list[dict[str, Interval]]:
+        """For each alpha, metric to mean and 95 % interval; all alphas see the same draws of pictures."""
+        metrics = list(self.scores if metrics is None else metrics)
+        columns = {(row, metric): self.scores[metric][row] for row in range(len(self)) for metric in metrics}
+        intervals = bootstrap_intervals(columns, self.image_ids, seed=seed)
+        return [{metric: intervals[row, metric] for metric in metrics} for row in range(len(self))]
+
+    def save(self, file: str | Path) -> None:
+        """Write everything to an `.npz` file, atomically."""
+        arrays = {f"scores/{metric}": array for metric, array in self.scores.items()}
+        with atomic_path(file) as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, alphas=self.alphas, image_ids=np.array(self.image_ids, dtype=str), **arrays)
+
+    @classmethod
+    def load(cls, file: str | Path) -> "AlphaSweep":
+        """Read what [`AlphaSweep.save`] wrote."""
+        with np.load(file, allow_pickle=False) as arrays:
+            alphas = arrays["alphas"].tolist()
+            scores = {name.removeprefix("scores/"): arrays[name] for name in arrays.files if "/" in name}
+            return cls(
+                [tuple(alpha) if isinstance(alpha, list) else alpha for alpha in alphas],
+                scores,
+                arrays["image_ids"].tolist(),
+            )
+
+
+def write_curve(sweep: AlphaSweep, file: str | Path) -> Path:
+    """Write a sweep as CSV, one row an alpha: each metric, and the ends of its 95 % interval."""
+    rows = []
+    for point, intervals in zip(sweep, sweep.intervals()):
+        row = {name: value for name, value in point.items() if name not in intervals}
+        for metric, interval in intervals.items():
+            row |= {metric: point[metric], f"{metric}_low": interval.low, f"{metric}_high": interval.high}
+        rows.append(row)
+    with atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return Path(file)
 
 
 def sweep_alpha(
     zero_shot: str | Path,
     fine_tuned: str | Path,
     dataset: Dataset,
-    alphas: Sequence[float] = DEFAULT_ALPHAS,
+    alphas: Sequence[Alpha] = DEFAULT_ALPHAS,
     text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
     batch_size: int = 256,
     progress: bool = True,
     device: torch.device | None = None,
     zero_shot_revision: str | None = None,
-) -> list[dict[str, float]]:
+    candidates: Dataset | None = None,
+    gold: Mapping[str, str] | None = None,
+) -> AlphaSweep:
     """Score every alpha on linked data, usually the validation part.
 
     The data is walked once: a batch is decoded and prepared, then embedded with the weights of each alpha in turn, so
@@ -41,9 +136,9 @@ def sweep_alpha(
         zero_shot, fine_tuned (`str` or `Path`):
             Hub ids or folders, as for [`interpolate`].
         dataset (`datasets.Dataset`):
-            Pairs, each with a picture.
-        alphas (`Sequence[float]`, *optional*, defaults to 0, 0.1 … 1):
-            What to try.
+            Pairs, each with a picture; with `candidates` and `gold`, articles.
+        alphas (`Sequence`, *optional*, defaults to 0, 0.1 … 1):
+            What to try: numbers, or pairs of an alpha for the vision and one for the text tower.
         text_fields (`Sequence[str]`, *optional*):
             The columns that make up what CLIP reads.
         batch_size (`int`, *optional*, defaults to 256):
@@ -54,65 +149,227 @@ def sweep_alpha(
             Where to work; the accelerator by default, when there is one.
         zero_shot_revision (`str`, *optional*):
             Branch, tag or commit of a zero-shot model on the Hub.
+        candidates (`datasets.Dataset`, *optional*):
+            The pictures to rank; by default the distinct ones of the pairs.
+        gold (`Mapping[str, str]`, *optional*):
+            Article id to true picture id; by default what the pairs say.
 
     Returns:
-        `list[dict[str, float]]`: for each alpha, in order, `"alpha"`, `"mrr@100"` and `"recall@k"` among the distinct
-        pictures of the data.
+        [`AlphaSweep`]: for each alpha, in order, `"alpha"`, `"mrr@100"` and `"recall@k"` among the candidates, and
+        what each article adds to them.
 
     Raises:
-        [`NewsMatchError`]: as [`interpolate`].
+        [`NewsMatchError`]: as [`interpolate`], or when there is no alpha.
     """
-    for alpha in alphas:
+    pairs = [_pair(alpha) for alpha in alphas]
+    if not pairs:
+        raise NewsMatchError("There is no alpha to sweep; name at least one.")
+    for alpha in {alpha for pair in pairs for alpha in pair}:
         check_alpha(alpha)
-    article_ids, image_ids = list(dataset["article_id"]), list(dataset["image_id"])
-    texts = [join_text(row, text_fields) for row in dataset.select_columns(list(text_fields))]
-    first = dict(zip(reversed(image_ids), reversed(range(len(image_ids)))))
-    model, processor = load_clip(fine_tuned)
-    model.to(device or best_device())
-    pictures = dataset.cast_column("image", Image(decode=False)).select(sorted(first.values()))
-    with open_weights(zero_shot, zero_shot_revision) as theta_0, open_weights(fine_tuned) as theta_1:
-        matching_names(theta_0, theta_1)
-        swap = _Swap(model, theta_0, theta_1)
-        steps = -(-len(set(texts)) // batch_size) + -(-len(pictures) // batch_size)
-        with tqdm(total=steps * len(alphas), desc="Sweeping alpha", disable=not progress) as bar:
-            text_rows = [{} for _ in alphas]
-            for batch in text_batches(processor, texts, batch_size):
-                for row, embeds in zip(text_rows, swap.embed(alphas, model.get_text_features, batch["inputs"], bar)):
-                    row.update(zip(batch["texts"], embeds))
-            image_rows = [[] for _ in alphas]
-            for batch in image_batches(processor, pictures["image"], batch_size):
-                for row, embeds in zip(image_rows, swap.embed(alphas, model.get_image_features, batch, bar)):
-                    row.append(embeds)
-    candidates, curve = pictures["image_id"][:], []
-    for alpha, text_row, image_row in zip(alphas, text_rows, image_rows):
-        text_embeds = torch.stack([text_row[text] for text in texts])
-        ranking = rank(text_embeds, torch.cat(image_row), article_ids, candidates)
-        scores = score(ranking, dict(zip(article_ids, image_ids)), candidates=candidates)
-        curve.append({"alpha": float(alpha), **{name: value for name, value in scores.items() if "@" in name}})
-    return curve
+    data = _Data.of(dataset, text_fields, candidates, gold)
+    with _between(zero_shot, fine_tuned, zero_shot_revision, device) as models:
+        embeddings = _Embeddings(models, data, batch_size, progress)
+        embeddings.add(*zip(*pairs))
+    return embeddings.sweep(alphas)
 
 
-class _Swap:
-    """Puts the weights of one alpha after another into a model and embeds a batch with each."""
+def sweep_towers(
+    zero_shot: str | Path,
+    fine_tuned: str | Path,
+    dataset: Dataset,
+    max_evaluations: int = DEFAULT_EVALUATIONS,
+    metric: str = "recall@1",
+    text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+    batch_size: int = 256,
+    progress: bool = True,
+    device: torch.device | None = None,
+    zero_shot_revision: str | None = None,
+) -> AlphaSweep:
+    """Search an alpha for each tower, coarse to fine.
 
-    def __init__(self, model: CLIPModel, theta_0: Weights, theta_1: Weights):
-        self.model = model
-        self.tensors = {
+    A picture's embedding depends on the vision tower's alpha alone and a text's on the text tower's (the temperature
+    changes no ranking): k alphas each make k x k models for the price of k. The grid begins with steps of 0.2; then,
+    with half the step each time, the neighbours of the best pair are added to it, until `max_evaluations` are spent or
+    the step is below 0.01. Pictures are decoded once for each of these rounds.
+
+    The many pairs fit the data more closely than one line of alphas does, its noise included.
+
+    Args:
+        zero_shot, fine_tuned, dataset, text_fields, batch_size, progress, device, zero_shot_revision:
+            As for [`sweep_alpha`].
+        max_evaluations (`int`, *optional*, defaults to 20):
+            How often one tower may embed its side of the data, at least 12 for the coarse grid. Eleven alphas of
+            [`sweep_alpha`] take 22.
+        metric (`str`, *optional*, defaults to `"recall@1"`):
+            What makes a pair the best, ties broken as by [`best`].
+
+    Returns:
+        [`AlphaSweep`] over all pairs of the grid, `(alpha_vision, alpha_text)`.
+
+    Raises:
+        [`NewsMatchError`]: as [`sweep_alpha`], on an unknown metric, or too few evaluations for the coarse grid.
+    """
+    check_metric(metric)
+    check_evaluations(max_evaluations)
+    data = _Data.of(dataset, text_fields)
+    with _between(zero_shot, fine_tuned, zero_shot_revision, device) as models:
+        embeddings = _Embeddings(models, data, batch_size, progress)
+        embeddings.add(_COARSE, _COARSE)
+        step = _COARSE[1] / 2
+        while step >= _FINEST:
+            sweep = embeddings.sweep(embeddings.grid())
+            vision, text = (_neighbours(alpha, step) for alpha in best(sweep, metric))
+            if embeddings.evaluations + embeddings.missing(vision, text) > max_evaluations:
+                break
+            embeddings.add(vision, text)
+            step /= 2
+    return embeddings.sweep(embeddings.grid())
+
+
+def check_evaluations(count: int) -> None:
+    """Refuse fewer than the coarse grid of [`sweep_towers`] takes, with a [`NewsMatchError`]."""
+    if count < LEAST_EVALUATIONS:
+        raise NewsMatchError(
+            f"A search over both towers begins with {LEAST_EVALUATIONS} evaluations; {count} are too few."
+        )
+
+
+def _neighbours(alpha: float, step: float) -> list[float]:
+    return [round(value, 6) for value in (alpha - step, alpha + step) if -1e-9 < value < 1 + 1e-9]
+
+
+def _pair(alpha: Alpha) -> tuple[float, float]:
+    """The vision and the text tower's alpha."""
+    return tuple(alpha) if isinstance(alpha, tuple | list) else (alpha, alpha)
+
+
+def _named(alpha: Alpha) -> dict[str, float]:
+    if isinstance(alpha, tuple):
+        return {"alpha_vision": alpha[0], "alpha_text": alpha[1]}
+    return {"alpha": alpha}
+
+
+@dataclass
+class _Data:
+    """What is embedded and scored."""
+
+    article_ids: list[str]
+    texts: list[str]
+    image_ids: list[str]
+    pictures: list[Any]
+    gold: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        text_fields: Sequence[str],
+        candidates: Dataset | None = None,
+        gold: Mapping[str, str] | None = None,
+    ) -> "_Data":
+        if candidates is None:
+            image_ids = dataset["image_id"][:]
+            first = dict(zip(reversed(image_ids), reversed(range(len(image_ids)))))
+            candidates = dataset.select(sorted(first.values()))
+        article_ids = dataset["article_id"][:]
+        return cls(
+            article_ids,
+            [join_text(row, text_fields) for row in dataset.select_columns(list(text_fields))],
+            candidates["image_id"][:],
+            candidates.cast_column("image", Image(decode=False))["image"],
+            dict(zip(article_ids, dataset["image_id"])) if gold is None else gold,
+        )
+
+
+class _Models:
+    """One model that takes the weights of any alpha, tower by tower."""
+
+    def __init__(self, model: CLIPModel, processor: ProcessorMixin, theta_0: Weights, theta_1: Weights):
+        self.model, self.processor = model, processor
+        self.features = {"vision": model.get_image_features, "text": model.get_text_features}
+        tensors = {
             name: (target, theta_0[name].to(model.device), theta_1[name].to(model.device))
             for name, target in model.state_dict().items()
         }
+        # one tower is at work at a time, and only its weights need to be changed
+        self.tensors = {
+            tower: [tensors[name] for name in tensors if name.startswith(starts)] for tower, starts in _TOWERS.items()
+        }
 
     @torch.no_grad()
-    def embed(self, alphas: Sequence[float], features: Any, batch: Any, bar: tqdm) -> list[torch.Tensor]:
-        # one tower is at work, and only its weights need to be changed
-        tower = ("text_", "vision_", "visual_")
-        tower = tower[:1] if features == self.model.get_text_features else tower[1:]
-        inputs = {name: value.to(self.model.device) for name, value in batch.items()}
-        embeds = []
+    def embed(self, tower: str, alphas: Iterable[float], inputs: Mapping[str, torch.Tensor]) -> Iterator[torch.Tensor]:
+        """A batch as each alpha embeds it."""
+        inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
         for alpha in alphas:
-            for name, (target, zero_shot, fine_tuned) in self.tensors.items():
-                if name.startswith(tower):
-                    target.copy_(interpolate_tensor(zero_shot, fine_tuned, alpha))
-            embeds.append(unit_length(features(**inputs).pooler_output).cpu())
-            bar.update()
-        return embeds
+            for target, zero_shot, fine_tuned in self.tensors[tower]:
+                target.copy_(interpolate_tensor(zero_shot, fine_tuned, alpha))
+            yield unit_length(self.features[tower](**inputs).pooler_output).cpu()
+
+
+@contextmanager
+def _between(
+    zero_shot: str | Path, fine_tuned: str | Path, zero_shot_revision: str | None, device: torch.device | None
+) -> Iterator[_Models]:
+    model, processor = load_clip(fine_tuned)
+    model.to(device or best_device())
+    with open_weights(zero_shot, zero_shot_revision) as theta_0, open_weights(fine_tuned) as theta_1:
+        matching_names(theta_0, theta_1)
+        yield _Models(model, processor, theta_0, theta_1)
+
+
+class _Embeddings:
+    """The data as each tower embeds it with each alpha so far."""
+
+    def __init__(self, models: _Models, data: _Data, batch_size: int, progress: bool):
+        self.models, self.data, self.batch_size, self.progress = models, data, batch_size, progress
+        self.vision: dict[float, torch.Tensor] = {}
+        self.text: dict[float, torch.Tensor] = {}
+
+    @property
+    def evaluations(self) -> int:
+        """How often a tower has embedded its side of the data."""
+        return len(self.vision) + len(self.text)
+
+    def missing(self, vision: Iterable[float], text: Iterable[float]) -> int:
+        """How many evaluations [`add`] would take."""
+        return len(set(vision) - self.vision.keys()) + len(set(text) - self.text.keys())
+
+    def add(self, vision: Iterable[float], text: Iterable[float]) -> None:
+        """Embed with what is not there yet."""
+        vision = sorted(set(vision) - self.vision.keys())
+        text = sorted(set(text) - self.text.keys())
+        distinct = len(set(self.data.texts))
+        steps = len(text) * -(-distinct // self.batch_size)
+        steps += len(vision) * -(-len(self.data.pictures) // self.batch_size)
+        with tqdm(total=steps, desc="Sweeping alpha", disable=not self.progress) as bar:
+            rows: list[dict[str, torch.Tensor]] = [{} for _ in text]
+            texts = self.data.texts if text else []
+            for batch in text_batches(self.models.processor, texts, self.batch_size):
+                for row, embeds in zip(rows, self.models.embed("text", text, batch["inputs"])):
+                    row.update(zip(batch["texts"], embeds))
+                    bar.update()
+            self.text |= {
+                alpha: torch.stack([row[name] for name in self.data.texts]) for alpha, row in zip(text, rows)
+            }
+            parts: list[list[torch.Tensor]] = [[] for _ in vision]
+            pictures = self.data.pictures if vision else []
+            for batch in image_batches(self.models.processor, pictures, self.batch_size):
+                for part, embeds in zip(parts, self.models.embed("vision", vision, batch)):
+                    part.append(embeds)
+                    bar.update()
+            self.vision |= {alpha: torch.cat(part) for alpha, part in zip(vision, parts)}
+
+    def grid(self) -> list[tuple[float, float]]:
+        """All pairs of a vision and a text alpha that are there."""
+        return [(vision, text) for vision in sorted(self.vision) for text in sorted(self.text)]
+
+    def sweep(self, alphas: Iterable[Alpha]) -> AlphaSweep:
+        """Score alphas whose embeddings are there."""
+        data, by_alpha = self.data, []
+        alphas = [tuple(map(float, alpha)) if isinstance(alpha, tuple | list) else float(alpha) for alpha in alphas]
+        for alpha in alphas:
+            vision, text = _pair(alpha)
+            ranking = rank(self.text[text], self.vision[vision], data.article_ids, data.image_ids)
+            by_alpha.append(article_scores(gold_ranks(ranking, data.gold, data.image_ids)))
+        scores = {metric: np.stack([arrays[metric] for arrays in by_alpha]) for metric in by_alpha[0]}
+        return AlphaSweep(alphas, scores, list(data.gold.values()))
