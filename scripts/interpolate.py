@@ -18,7 +18,7 @@ from typing import Any
 from hf_newsmatch.arguments import InterpolateArguments, parse_arguments, set_up_logging, use_all_cores
 from hf_newsmatch.checkpoints import weights_sha256
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.experiment import Experiment
+from hf_newsmatch.experiment import ALPHA_FOLDER, Experiment
 from hf_newsmatch.wise_ft.interpolation import check_alpha, interpolate, read_alphas
 
 logger = logging.getLogger("hf_newsmatch.interpolate")
@@ -106,7 +106,7 @@ def parse_alphas(args: InterpolateArguments) -> list[float | None] | None:
 
 def folder_name(alpha: float) -> str:
     """Where the model of one alpha of several goes: two decimals, or more where there are more."""
-    return f"wise_ft_alpha_{alpha:.2f}" if round(alpha, 2) == alpha else f"wise_ft_alpha_{alpha!r}"
+    return f"{ALPHA_FOLDER}{alpha:.2f}" if round(alpha, 2) == alpha else f"{ALPHA_FOLDER}{alpha!r}"
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 RECORD = "newsmatch.json"
 RUNS = ("zero_shot", "fine_tuned", "wise_ft", "ensemble")
+# Where the models of several alphas go, before the number.
+ALPHA_FOLDER = "wise_ft_alpha_"
 # the runs that an ensemble joins; it has no checkpoint of its own
 ENSEMBLE = ("zero_shot", "fine_tuned")
 _FILE_ARGUMENTS = ("articles_file", "test_articles_file", "test_images", "gold_file")
@@ -118,7 +120,7 @@ class Experiment:
 
     def start(self) -> None:
         """Write the record of a new run and remove what an earlier one left: it would pass for this one's."""
-        for name in ("fine_tuned", "wise_ft", "wise_ft_alpha_*", "runs"):
+        for name in ("fine_tuned", "wise_ft", f"{ALPHA_FOLDER}*", "runs"):
             for folder in self.output_dir.glob(name):
                 shutil.rmtree(folder, ignore_errors=True)
         for checkpoint in self.output_dir.glob("checkpoint-*"):

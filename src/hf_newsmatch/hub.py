@@ -10,7 +10,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import httpx2
-import torch
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -23,11 +22,10 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import TrainingArguments
 
 from .arguments import CardArguments, PushArguments
-from .checkpoints import open_weights
+from .checkpoints import weights_sha256
 from .errors import NewsMatchError, first_sentence
-from .experiment import RECORD, Experiment
+from .experiment import ALPHA_FOLDER, RECORD, Experiment
 from .model_card import Checkpoint, curve_figure, find_license, local_paths, model_card, provenance
-from .wise_ft.interpolation import interpolate_tensor
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +41,6 @@ _OF_THIS_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_on
 _VOCABULARIES = ("tokenizer.json", "vocab.json")
 _TOKEN = re.compile(r"\bhf_\w{16,}")
 _FULL = re.compile(r"storage|quota|\blimit|exceed|upgrade", re.IGNORECASE)
-_ALPHA_FOLDER = re.compile(r"wise_ft_alpha_(-?\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -248,35 +245,22 @@ def _main_checkpoint(experiment: Experiment, run: str | None) -> Checkpoint:
 
 
 def _family(experiment: Experiment, main: Checkpoint) -> dict[str, Checkpoint]:
-    """The other checkpoints by branch: each alpha that has a folder, and the fine-tuned model as alpha 1."""
+    """The other checkpoints by branch: each of several alphas, and the fine-tuned model as alpha 1."""
     family = {}
-    for folder in sorted(experiment.output_dir.glob("wise_ft_alpha_*")):
-        match = _ALPHA_FOLDER.fullmatch(folder.name)
-        if match:
-            checkpoint = Checkpoint("wise_ft", folder, float(match[1]), scored=False)
-            _check_alpha_folder(experiment, checkpoint)
-            family[f"alpha-{match[1]}"] = checkpoint
+    for name, made in sorted(experiment.record.get("wise_ft_family", {}).items()):
+        folder = experiment.output_dir / name
+        if not folder.is_dir():
+            continue
+        if made["endpoints"] != experiment.endpoints() or made["sha256"] != weights_sha256(folder):
+            raise NewsMatchError(
+                f"{folder} is not what was made of the models in {experiment.output_dir}; run scripts/interpolate.py"
+                " again, or remove it."
+            )
+        branch = f"alpha-{name.removeprefix(ALPHA_FOLDER)}"
+        family[branch] = Checkpoint("wise_ft", folder, made["alpha"], scored=False)
     if main.run == "wise_ft":
         family["alpha-1.00"] = Checkpoint("fine_tuned", experiment.output_dir / "fine_tuned")
     return family
-
-
-def _check_alpha_folder(experiment: Experiment, checkpoint: Checkpoint) -> None:
-    """Refuse a folder that does not lie between the two models of now at the alpha of its name: one weight tells."""
-    zero_shot, fine_tuned = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
-    name = "text_projection.weight"
-    with (
-        open_weights(zero_shot, experiment.revision("zero_shot")) as theta_0,
-        open_weights(fine_tuned) as theta_1,
-        open_weights(checkpoint.folder) as theta,
-    ):
-        weight, expected = theta[name], interpolate_tensor(theta_0[name], theta_1[name], checkpoint.alpha)
-    eps = 4 * torch.finfo(weight.dtype).eps  # written in another dtype, it is rounded
-    if not torch.allclose(weight.float(), expected.float(), rtol=eps, atol=eps * expected.abs().max().item()):
-        raise NewsMatchError(
-            f"{checkpoint.folder} is not what its name says of the models in {experiment.output_dir}; run"
-            " scripts/interpolate.py again, or remove it."
-        )
 
 
 def _is_checkpoint_file(name: str) -> bool:
