@@ -18,7 +18,7 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 # the English feed, then the German portal, which is translated first
 demo: $(INSTALLED)
 	for recipe in demo demo_portal; do \
-		$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml scripts/train.py --config recipes/$$recipe.yaml --overwrite && \
+		$(BIN)/accelerate launch --quiet --config_file accelerate_configs/cpu.yaml scripts/train.py --config recipes/$$recipe.yaml --overwrite && \
 		$(BIN)/python scripts/interpolate.py --config recipes/$$recipe.yaml && \
 		$(BIN)/python scripts/predict.py --config recipes/$$recipe.yaml && \
 		$(BIN)/python scripts/evaluate.py --config recipes/$$recipe.yaml || exit; \
