@@ -219,6 +219,19 @@ class EvaluateArguments:
                 raise ValueError(f"--ks must lie between 1 and {MAX_RANK}, not {k}.")
 
 
+@dataclass
+class ReportArguments:
+    """What `scripts/report.py` takes."""
+
+    output_dir: str = field(
+        default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run; its flag may be left out."}
+    )
+    seed: int = field(default=0, metadata={"help": "Of the bootstrap and the permutation test."})
+
+    def __post_init__(self):
+        _check_least(self, seed=0)
+
+
 def _check_least(arguments: Any, **least: int) -> None:
     for name, bound in least.items():
         if getattr(arguments, name) < bound:
@@ -375,7 +388,8 @@ def _read_recipe(file: str | Path, dataclass_types: Sequence[type]) -> dict[str,
 def _all_dataclasses() -> list[type]:
     from .trainer import ContrastiveTrainingArguments
 
-    scripts = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments, TranslateArguments]
+    scripts = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments, ReportArguments]
+    scripts.append(TranslateArguments)
     return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *scripts]
 
 

@@ -119,7 +119,7 @@ class Experiment:
 
     def start(self) -> None:
         """Write the record of a new run and remove what an earlier one left: it would pass for this one's."""
-        for name in ("fine_tuned", "wise_ft", "runs"):
+        for name in ("fine_tuned", "wise_ft", "runs", "report"):
             shutil.rmtree(self.output_dir / name, ignore_errors=True)
         for checkpoint in self.output_dir.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
