@@ -59,14 +59,15 @@ def plot_learning(log_history: Sequence[Mapping[str, float]], title: str) -> Fig
     rows = curve(TrainerState(log_history=list(log_history)))
     if not rows:
         return None
-    figure, panels = _axes(2, title)
-    names = ({"loss": "training", "eval_loss": "validation"}, {})
-    names[1].update({f"eval_{metric}": metric_label(metric) for metric in ("mrr@100", "recall@1")})
-    for axes, lines, label in zip(panels, names, ("loss", "validation part")):
+    curves = {
+        "loss": {"loss": "training", "eval_loss": "validation"},
+        "validation part": {f"eval_{metric}": metric_label(metric) for metric in ("recall@1", "mrr@100")},
+    }
+    figure, panels = _axes(len(curves), title)
+    for axes, (label, lines) in zip(panels, curves.items()):
         for (name, text), style in zip(lines.items(), ("--", "-")):
-            points = [(row["epoch"], row[name]) for row in rows if name in row]
-            if points:
-                axes.plot(*zip(*points), style, marker="o", markersize=3, label=text)
+            points = [(row["epoch"], row.get(name, np.nan)) for row in rows]
+            axes.plot(*zip(*points), style, marker="o", markersize=3, label=text)
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8)

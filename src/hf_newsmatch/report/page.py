@@ -154,7 +154,8 @@ def _write_part(
     pairs = compare_pairs(ranks, clusters, seed=seed)
     # the ensemble has no weights between the others': the paper's questions are about the three
     three = {run: ranks[run] for run in RUNS[:3] if run in ranks}
-    labels = _labels(part, gold, data, experiment.text_fields)
+    articles = _articles(part, gold, experiment.text_fields)
+    labels = _labels(articles, gold, data)
 
     found = [tables.runs_table(split, comparison, pairs)]
     drawn = [_save(folder, f"recall-{split}", figures.plot_recall(ranks, f"Recall, {split} part", _longest(rankings)))]
@@ -179,7 +180,7 @@ def _write_part(
     found.append(tables.hubs_table(split, hubs, lenient))
 
     cases = find_cases(three) if len(three) > 1 else {}
-    gallery = _gallery(part, gold, ranks, rankings, labels, cases, experiment.text_fields)
+    gallery = _gallery(articles, part.images["image_id"][:], gold, ranks, rankings, labels, cases)
     _write_script(folder / "data" / f"{split}.js", split, gallery)
     return Section(split, found, drawn)
 
@@ -189,28 +190,31 @@ def _longest(rankings: Mapping[str, Ranking]) -> int:
     return min(max(map(len, ranking.image_ids)) for ranking in rankings.values())
 
 
-def _labels(part: Part, gold: Mapping[str, str], data: NewsData, text_fields: Sequence[str]) -> dict[str, list[str]]:
+def _articles(part: Part, gold: Mapping[str, str], text_fields: Sequence[str]) -> list[dict[str, Any]]:
+    """What is known of each article of the gold, in its order: what CLIP reads, the language and the time."""
+    articles = part.articles
+    names = ["article_id", "language", "published", *text_fields]
+    rows = {row["article_id"]: row for row in articles.select_columns(list(dict.fromkeys(names)))}
+    found = []
+    for article_id in gold:
+        row = rows.get(article_id)
+        text = join_text(row, text_fields) if row else ""
+        found.append({**(row or {"language": None, "published": None}), "read": text})
+    return found
+
+
+def _labels(articles: Sequence[Mapping[str, Any]], gold: Mapping[str, str], data: NewsData) -> dict[str, list[str]]:
     """By what articles are grouped; what is the same for all is left out."""
-    rows = {row["article_id"]: row for row in part.articles.remove_columns(_pictures(part)).to_list()}
-    articles = [rows.get(article_id, {}) for article_id in gold]
     times = Counter(gold.values())
     trained = set(data.train["image_id"][:])
     labels = {
-        "language": [row.get("language") or "unknown" for row in articles],
-        "length": length_groups([_text(row, text_fields) for row in articles]),
-        "month": [f"{row['published']:%Y-%m}" if row.get("published") else "unknown" for row in articles],
+        "language": [article["language"] or "unknown" for article in articles],
+        "length": length_groups([article["read"] for article in articles]),
+        "month": [f"{article['published']:%Y-%m}" if article["published"] else "unknown" for article in articles],
         "picture": ["of several articles" if times[image_id] > 1 else "of one article" for image_id in gold.values()],
         "picture in training": ["seen" if image_id in trained else "not seen" for image_id in gold.values()],
     }
     return {dimension: values for dimension, values in labels.items() if len(set(values)) > 1}
-
-
-def _pictures(part: Part) -> list[str]:
-    return [name for name, feature in part.articles.features.items() if isinstance(feature, Image)]
-
-
-def _text(row: Mapping[str, Any], text_fields: Sequence[str]) -> str:
-    return join_text(row, text_fields) if row else ""
 
 
 def _write_thumbnails(folder: Path, split: str, part: Part, progress: bool) -> dict[str, imagehash.ImageHash]:
@@ -244,54 +248,48 @@ def _small(image: dict[str, Any]) -> PIL.Image.Image:
 
 
 def _gallery(
-    part: Part,
+    articles: Sequence[Mapping[str, Any]],
+    image_ids: Sequence[str],
     gold: Mapping[str, str],
     ranks: Mapping[str, np.ndarray],
     rankings: Mapping[str, Ranking],
     labels: Mapping[str, list[str]],
     cases: Mapping[str, list],
-    text_fields: Sequence[str],
 ) -> dict[str, Any]:
     """What the gallery of a part shows, pictures by their number."""
-    number = {image_id: place for place, image_id in enumerate(part.images["image_id"][:])}
-    rows = {row["article_id"]: row for row in part.articles.remove_columns(_pictures(part)).to_list()}
-    lists = {run: _top(ranking) for run, ranking in rankings.items()}
-    articles = []
-    for place, (article_id, image_id) in enumerate(gold.items()):
-        row = rows.get(article_id, {})
-        text = _text(row, text_fields)
-        articles.append(
+    number = {image_id: place for place, image_id in enumerate(image_ids)}
+    lists = [_top(ranking, number) for ranking in rankings.values()]
+    rows = []
+    for place, (article, (article_id, image_id)) in enumerate(zip(articles, gold.items())):
+        text = article["read"]
+        rows.append(
             {
                 "id": article_id,
                 "text": text if len(text) <= TEXT_LENGTH else text[:TEXT_LENGTH] + "…",
-                "date": f"{row['published']:%Y-%m-%d}" if row.get("published") else "",
+                "date": f"{article['published']:%Y-%m-%d}" if article["published"] else "",
                 "picture": number.get(image_id),
                 "groups": [values[place] for values in labels.values()],
                 "ranks": [_finite(ranks[run][place]) for run in rankings],
-                "top": [
-                    [
-                        (number[name], None if score is None else round(score, 3))
-                        for name, score in lists[run][article_id]
-                    ]
-                    if article_id in lists[run]
-                    else []
-                    for run in rankings
-                ],
+                "top": [top.get(article_id, []) for top in lists],
             }
         )
     return {
         "runs": list(rankings),
         "dimensions": list(labels),
         "pictures": list(number),
-        "articles": articles,
+        "articles": rows,
         "cases": {name: [(case.article, case.amount) for case in found] for name, found in cases.items()},
     }
 
 
-def _top(ranking: Ranking) -> dict[str, list[tuple[str, float | None]]]:
+def _top(ranking: Ranking, number: Mapping[str, int]) -> dict[str, list[tuple[int, float | None]]]:
+    """The first pictures of each article, and their scores when the ranking has them."""
     scores = ranking.scores or [[None] * SHOWN] * len(ranking)
     return {
-        article_id: list(zip(image_ids[:SHOWN], values))
+        article_id: [
+            (number[name], None if value is None else round(value, 3))
+            for name, value in zip(image_ids[:SHOWN], values)
+        ]
         for article_id, image_ids, values in zip(ranking.article_ids, ranking.image_ids, scores)
     }
 

@@ -184,7 +184,8 @@ def changes_table(split: str, changes: Mapping[str, Mapping[str, Any]]) -> Table
     ]
     caption = (
         "Over the articles that fine-tuning and WiSE-FT both find in the top 100; the first row, the paper's"
-        " reading, only over those that fine-tuning had ranked better than zero-shot. Means over the improved and the decreased."
+        " reading, only over those that fine-tuning had ranked better than zero-shot. Means over the improved and the"
+        " decreased."
     )
     title = f"Average improvement and decrease in rank from fine-tuning to WiSE-FT, {split} part"
     if split == "validation":
@@ -230,8 +231,8 @@ def hubs_table(split: str, hubs: Mapping[str, Mapping[str, Any]], lenient: Mappi
     header = ["run", "skewness", "hubs", "most frequent", "never", "Recall@1, lenient", "MRR@100, lenient"]
     caption = (
         f"How often a picture is among the first {k} of a list: the skewness of that number, the pictures more than"
-        " two standard deviations above its mean, and those in no list. Lenient scores count a near-duplicate of the true"
-        f" picture as it: {lenient['pictures']} pictures have one, by perceptual hash (pHash, at most"
+        " two standard deviations above its mean, and those in no list. Lenient scores count a near-duplicate of the"
+        f" true picture as it: {lenient['pictures']} pictures have one, by perceptual hash (pHash, at most"
         f" {lenient['max_distance']} of 64 bits apart)."
     )
     return Table(f"hubs-{split}", f"Hubs and near-duplicates, {split} part", header, rows, caption)
