@@ -388,9 +388,8 @@ def _read_recipe(file: str | Path, dataclass_types: Sequence[type]) -> dict[str,
 def _all_dataclasses() -> list[type]:
     from .trainer import ContrastiveTrainingArguments
 
-    scripts = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments, ReportArguments]
-    scripts.append(TranslateArguments)
-    return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *scripts]
+    steps = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments, ReportArguments]
+    return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *steps, TranslateArguments]
 
 
 def _field_names(dataclass_types: Sequence[type]) -> set[str]:

@@ -224,7 +224,7 @@ def _write_thumbnails(folder: Path, split: str, part: Part, progress: bool) -> d
     def write(item: tuple[int, dict[str, Any]]) -> imagehash.ImageHash:
         place, row = item
         picture = _small(row["image"])
-        picture.save(folder / f"{split}-{place}.webp", quality=60, method=2)
+        picture.save(folder / f"{split}-{place}.webp", quality=60, method=1)
         return imagehash.phash(picture)
 
     # Pillow decodes and encodes outside the interpreter's lock
@@ -238,8 +238,8 @@ def _small(image: dict[str, Any]) -> PIL.Image.Image:
     source = image["path"]
     if image["bytes"] is None and str(source).lower().endswith((".jpg", ".jpeg")):
         picture = PIL.Image.open(source)
-        # a JPEG decodes at a fraction of its size, many times faster
-        picture.draft("RGB", (2 * SIZE, 2 * SIZE))
+        # a JPEG can be decoded at a fraction of its size (not below this one), many times faster
+        picture.draft("RGB", (SIZE, SIZE))
         picture = open_picture(picture)
     else:
         picture = open_picture(image)
