@@ -291,6 +291,25 @@ def test_facts(html, run_folder):
     assert provenance["WiSE-FT"] == "WiSE-FT uses alpha 0.5 (rule: given)."
 
 
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        (None, "No WiSE-FT model was made."),
+        ({"alpha": 0.4, "rule": "best"}, "WiSE-FT uses alpha 0.4 (rule: best)."),
+        (
+            {"alpha": None, "alpha_vision": 0.85, "alpha_text": 0.0, "rule": "best, per tower"},
+            "WiSE-FT uses 0.85 for the vision tower, 0 for the text tower (rule: best, per tower).",
+        ),
+        (
+            {"alpha": 0.5, "alphas": {"a": 1}, "rule": "given"},
+            "WiSE-FT uses alpha 0.5, alphas by weight (rule: given).",
+        ),
+    ],
+)
+def test_the_chosen_alpha_in_a_sentence(made, sentence):
+    assert page._choice(made) == sentence
+
+
 def test_truncation_is_counted(run_folder, html, processor):
     data = Experiment.open(run_folder).data()
     header, *rows = html.tables["data"]

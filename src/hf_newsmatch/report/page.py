@@ -332,12 +332,15 @@ def _choice(made: Mapping[str, Any] | None) -> str:
     """The alpha and why, in a sentence."""
     if made is None:
         return "No WiSE-FT model was made."
-    alpha = (
-        f"alpha {made['alpha']:g}"
-        if made.get("alpha") is not None
-        else f"alpha {made['alpha_vision']:g} for the vision tower and {made['alpha_text']:g} for the text tower"
-    )
-    return f"WiSE-FT uses {alpha} (rule: {made['rule']})."
+    names = {
+        "alpha": "alpha {:g}",
+        "alpha_vision": "{:g} for the vision tower",
+        "alpha_text": "{:g} for the text tower",
+    }
+    alphas = [text.format(made[name]) for name, text in names.items() if made.get(name) is not None]
+    if made.get("alphas"):
+        alphas.append("alphas by weight")
+    return f"WiSE-FT uses {', '.join(alphas)} (rule: {made['rule']})."
 
 
 def _facts_tables(experiment: Experiment, data: NewsData) -> list[Table]:
