@@ -79,16 +79,21 @@ def make_run(folder: Path, checkpoints: Path, hostile: bool = False) -> Experime
     if hostile:
         edit(news / "test_images.tsv", 4, "P105", PICTURE)
         edit(news / "test_gold.tsv", 1, "P105", PICTURE)
+    # an article twice: left out and listed
+    lines = (news / "articles.tsv").read_text().splitlines()
+    (news / "articles.tsv").write_text("\n".join([*lines, lines[1]]) + "\n")
     data_args = DataArguments(
         articles_file=str(news / "articles.tsv"),
         test_articles_file=str(news / "test_articles.tsv"),
         test_images=str(news / "test_images.tsv"),
         gold_file=str(news / "test_gold.tsv"),
         image_dir=str(news / "images"),
+        skip_bad_rows=True,
     )
     experiment, data = Experiment.create(
         folder / "out", data_args, ModelArguments(model_name_or_path=str(checkpoints / "zero_shot"))
     )
+    experiment.record["data"]["translation"] = {"sentences": 31, "distinct": 30, "in_parts": 2, "kept": 3}
     experiment.start()
     out = experiment.output_dir
     shutil.copytree(checkpoints / "fine_tuned", out / "fine_tuned")
@@ -282,7 +287,11 @@ def test_facts(html, run_folder):
     pictures = len({number % 54 for number in range(48, 60)})
     assert rows["validation"][:4] == ["12", str(pictures), min(dates), max(dates)]
     assert rows["test"][:4] == ["40", "35", "–", "–"]
-    assert dict(map(tuple, html.tables["refused"][1:]))["pictures refused: empty file"] == "1"
+    refused = dict(map(tuple, html.tables["refused"][1:]))
+    assert refused["pictures refused: empty file"] == "1"
+    assert refused["rows that could not be read and were skipped"] == "1"
+    assert any(name.startswith("skipped: ") and "again" in name for name in refused)
+    assert refused["of these, kept in the original because no translation was sound"] == "3"
     provenance = dict(map(tuple, html.tables["provenance"][1:]))
     record = json.loads((run_folder / "newsmatch.json").read_text())
     assert provenance["SHA-256 of the base"] == record["base_model"]["sha256"]
@@ -308,6 +317,19 @@ def test_facts(html, run_folder):
 )
 def test_the_chosen_alpha_in_a_sentence(made, sentence):
     assert page._choice(made) == sentence
+
+
+def test_the_curve_over_alpha_comes_along_only_when_it_chose(run_folder, tmp_path):
+    experiment = Experiment.open(run_folder)
+    experiment.output_dir = tmp_path
+    (tmp_path / "report" / "figures").mkdir(parents=True)
+    for ending in ("png", "pdf"):
+        (tmp_path / f"alpha_curve.{ending}").write_text(ending)
+    names = [[drawing.name for drawing in page._training_figures(tmp_path / "report", experiment)]]
+    experiment.record["wise_ft"]["alpha_rule"] = "best"
+    names.append([drawing.name for drawing in page._training_figures(tmp_path / "report", experiment)])
+    assert names == [["learning_curve"], ["learning_curve", "alpha_curve"]]
+    assert (tmp_path / "report" / "figures" / "alpha_curve.pdf").read_text() == "pdf"
 
 
 def test_truncation_is_counted(run_folder, html, processor):
