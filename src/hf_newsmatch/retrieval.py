@@ -31,7 +31,7 @@ class Ranking:
         image_ids (`list[list[str]]`):
             The pictures of each article, best first, at most 100.
         scores (`list[list[float]]`, *optional*):
-            The cosine similarity of each; a prediction file does not hold them.
+            The cosine similarity of each, or what a re-ranking made of it; a prediction file does not hold them.
     """
 
     article_ids: list[str]
@@ -76,17 +76,9 @@ def rank(
     # a column of `datasets` reads the table again for each id
     article_ids, image_ids = list(article_ids), list(image_ids)
     text_embeds, image_embeds = text_embeds.float(), image_embeds.float()
-    _check_ids(article_ids, text_embeds, "article")
-    _check_ids(image_ids, image_embeds, "image")
+    check_embeddings(text_embeds, image_embeds, article_ids, image_ids)
     if k < 1:
         raise NewsMatchError(f"k must be at least 1, not {k}.")
-    if not len(image_ids):
-        raise NewsMatchError("There are no candidate pictures to rank.")
-    if text_embeds.shape[1] != image_embeds.shape[1]:
-        raise NewsMatchError(
-            f"The embeddings of articles have {text_embeds.shape[1]} dimensions and those of images"
-            f" {image_embeds.shape[1]}; take both from the same checkpoint."
-        )
     k = min(k, len(image_ids))
     indices, scores = [], []
     for rows in text_embeds.split(max(1, _CHUNK // len(image_ids))):
@@ -164,6 +156,21 @@ def _stable_topk(similarities: torch.Tensor, k: int) -> tuple[torch.Tensor, torc
     indices, order = indices.sort(dim=1)
     values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
     return indices.gather(1, order), values
+
+
+def check_embeddings(
+    text_embeds: torch.Tensor, image_embeds: torch.Tensor, article_ids: list[str], image_ids: list[str]
+) -> None:
+    """Refuse what cannot be ranked, with a [`NewsMatchError`]: see [`rank`]."""
+    _check_ids(article_ids, text_embeds, "article")
+    _check_ids(image_ids, image_embeds, "image")
+    if not len(image_ids):
+        raise NewsMatchError("There are no candidate pictures to rank.")
+    if text_embeds.shape[1] != image_embeds.shape[1]:
+        raise NewsMatchError(
+            f"The embeddings of articles have {text_embeds.shape[1]} dimensions and those of images"
+            f" {image_embeds.shape[1]}; take both from the same checkpoint."
+        )
 
 
 def _check_ids(ids: list[str], embeds: torch.Tensor, kind: str) -> None:
