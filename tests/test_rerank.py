@@ -81,7 +81,7 @@ def ranked(similarities, method, bank=None, **settings) -> np.ndarray:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("method", DENSE)
 def test_ranks_as_the_formula_does(method, shape, monkeypatch):
-    monkeypatch.setattr(methods, "_CHUNK", 100)  # several blocks
+    monkeypatch.setattr(methods, "CHUNK", 100)  # several blocks
     generator = np.random.default_rng(sum(shape))
     # some pictures are near to all texts: otherwise the methods would hardly differ
     similarities = generator.normal(size=shape) * 0.3 + generator.normal(size=shape[1]) * 0.3

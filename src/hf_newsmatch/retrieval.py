@@ -18,7 +18,7 @@ from .errors import NewsMatchError, first_sentence
 from .files import atomic_path
 
 MAX_RANK = 100  # what the task accepts of each article's list
-_CHUNK = 2**26  # similarities held at a time, a quarter of a GiB in float32
+CHUNK = 2**22  # similarities held at a time: 16 MiB in float32, so few that they stay near the processor
 
 
 @dataclass
@@ -81,7 +81,7 @@ def rank(
         raise NewsMatchError(f"k must be at least 1, not {k}.")
     k = min(k, len(image_ids))
     indices, scores = [], []
-    for rows in text_embeds.split(max(1, _CHUNK // len(image_ids))):
+    for rows in text_embeds.split(max(1, CHUNK // len(image_ids))):
         chunk_indices, chunk_scores = _stable_topk(rows @ image_embeds.T, k)
         indices += chunk_indices.tolist()
         scores += chunk_scores.tolist()
@@ -146,10 +146,11 @@ def embed_articles(
 
 def _stable_topk(similarities: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """`torch.topk` that orders ties by position, which `topk` itself does not promise."""
-    values, indices = similarities.topk(k, dim=1)
-    # where the last place is tied with places left out, topk took any of them: sort those (rare) rows wholly
-    tied = (similarities >= values[:, -1:]).sum(dim=1) > k
-    if tied.any():
+    # one place more than asked for tells where the last is tied with one left out, of which topk took any
+    values, indices = similarities.topk(min(k + 1, similarities.shape[1]), dim=1)
+    tied = values[:, k - 1] == values[:, -1] if values.shape[1] > k else torch.zeros(len(values), dtype=torch.bool)
+    values, indices = values[:, :k].clone(), indices[:, :k].clone()
+    if tied.any():  # sort those (rare) rows wholly
         exact = similarities[tied].sort(dim=1, descending=True, stable=True)
         values[tied], indices[tied] = exact.values[:, :k], exact.indices[:, :k]
     # within the k: by position first, then stably by value

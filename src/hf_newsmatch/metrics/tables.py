@@ -37,9 +37,8 @@ def _rows(comparison: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]
         rows.append(("chance", [(f"{comparison['chance'][metric]:.3f}", "") for metric in metrics]))
     for name, values in comparison["runs"].items():
         rows.append((name, [_cell(values[metric], "") for metric in metrics]))
-    first = next(iter(comparison["runs"]))
     for name, values in comparison["differences"].items():
-        rows.append((f"{name} − {first}", [_cell(values[metric], "+") for metric in metrics]))
+        rows.append((f"{name} − {comparison['baselines'][name]}", [_cell(values[metric], "+") for metric in metrics]))
     return rows
 
 
@@ -71,6 +70,9 @@ def terminal_table(comparison: Mapping[str, Any], title: str, intervals: bool = 
     for name, cells in _rows(comparison):
         separate = "\n" if intervals else " "
         lines = ["\n".join(filter(None, cell)).replace(" to ", "\nto ") if intervals else cell[0] for cell in cells]
+        for run, baseline in comparison["baselines"].items():
+            if run.startswith(f"{baseline}+"):  # ranked again: two short lines
+                name = name.replace(run, run.replace("+", " +\n"))
         table.add_row(name.replace(" − ", f"{separate}− "), *lines)
     return table
 

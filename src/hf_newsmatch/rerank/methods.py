@@ -17,13 +17,11 @@ import torch
 from tqdm.auto import tqdm
 
 from ..errors import NewsMatchError
-from ..retrieval import MAX_RANK, Ranking, check_embeddings, rank
+from ..retrieval import CHUNK, MAX_RANK, Ranking, check_embeddings, rank
 
 logger = logging.getLogger(__name__)
 
 Embeddings = tuple[torch.Tensor, torch.Tensor]
-
-_CHUNK = 2**24  # similarities held at a time, 64 MiB in float32
 
 
 def rerank(
@@ -294,7 +292,7 @@ def _log_sums(logits: torch.Tensor, potentials: torch.Tensor) -> torch.Tensor:
 
 def _blocks(rows: torch.Tensor, width: int) -> tuple[torch.Tensor, ...]:
     """Rows in blocks whose products with `width` others fit into the memory."""
-    return rows.split(max(1, _CHUNK // width))
+    return rows.split(max(1, CHUNK // width))
 
 
 def _put_first(
