@@ -146,17 +146,20 @@ def embed_articles(
 
 def _stable_topk(similarities: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """`torch.topk` that orders ties by position, which `topk` itself does not promise."""
-    # one place more than asked for tells where the last is tied with one left out, of which topk took any
+    # one place more than asked for shows whether the last is tied with one left out
     values, indices = similarities.topk(min(k + 1, similarities.shape[1]), dim=1)
-    tied = values[:, k - 1] == values[:, -1] if values.shape[1] > k else torch.zeros(len(values), dtype=torch.bool)
-    values, indices = values[:, :k].clone(), indices[:, :k].clone()
-    if tied.any():  # sort those (rare) rows wholly
-        exact = similarities[tied].sort(dim=1, descending=True, stable=True)
-        values[tied], indices[tied] = exact.values[:, :k], exact.indices[:, :k]
-    # within the k: by position first, then stably by value
-    indices, order = indices.sort(dim=1)
-    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return indices.gather(1, order), values
+    equal = values[:, 1:] == values[:, :-1]
+    values, indices = values[:, :k], indices[:, :k]
+    tied = equal.any(dim=1)
+    if tied.any():  # rarely: by position first, then stably by value
+        by_position, order = indices[tied].sort(dim=1)
+        values[tied], order = values[tied].gather(1, order).sort(dim=1, descending=True, stable=True)
+        indices[tied] = by_position.gather(1, order)
+    cut = equal[:, k - 1 :].any(dim=1)
+    if cut.any():  # topk took any of the tied: sort these rows wholly
+        exact = similarities[cut].sort(dim=1, descending=True, stable=True)
+        values[cut], indices[cut] = exact.values[:, :k], exact.indices[:, :k]
+    return indices, values
 
 
 def check_embeddings(
