@@ -1,12 +1,15 @@
 """Interpolate zero-shot and fine-tuned weights (WiSE-FT).
 
     python scripts/interpolate.py                                    # alpha from the validation part
-    python scripts/interpolate.py --alpha 0.4
     python scripts/interpolate.py --alpha_rule one_standard_error    # or time_robust, forward_chaining
     python scripts/interpolate.py --per_tower true                   # search an alpha for each tower
+    python scripts/interpolate.py --alpha 0.4
+    python scripts/interpolate.py --alpha 0.2 0.4 0.6
+    python scripts/interpolate.py --alpha_vision 0.3 --alpha_text 0.6
 
-Continues from the run in OUTPUT_DIR and writes the checkpoint to OUTPUT_DIR/wise_ft. When alpha is chosen, the curve
-with 95 % intervals goes to OUTPUT_DIR/alpha_curve.csv, and a picture of it to alpha_curve.png and .pdf.
+Continues from the run in OUTPUT_DIR and writes the checkpoint to OUTPUT_DIR/wise_ft; of several alphas, each to a
+folder of its own, such as OUTPUT_DIR/wise_ft_alpha_0.40. When alpha is chosen, the curve with 95 % intervals goes to
+OUTPUT_DIR/alpha_curve.csv, and a picture of it to alpha_curve.png and .pdf.
 """
 
 import logging
@@ -15,8 +18,8 @@ from typing import Any
 from hf_newsmatch.arguments import InterpolateArguments, parse_arguments, set_up_logging, use_all_cores
 from hf_newsmatch.checkpoints import weights_sha256
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.wise_ft.interpolation import check_alpha, interpolate
+from hf_newsmatch.experiment import ALPHA_FOLDER, Experiment
+from hf_newsmatch.wise_ft.interpolation import check_alpha, interpolate, read_alphas
 
 logger = logging.getLogger("hf_newsmatch.interpolate")
 
@@ -26,53 +29,84 @@ def main() -> None:
     (args,) = parse_arguments(InterpolateArguments, description=__doc__.splitlines()[0])
     set_up_logging()
     use_all_cores()
-    alpha = parse_alpha(args.alpha)
-    if alpha is not None and args.per_tower:
-        raise NewsMatchError("--per_tower searches the alphas itself; leave --alpha out.")
+    alphas = parse_alphas(args)
+    if alphas is not None and args.per_tower:
+        raise NewsMatchError("--per_tower searches the alphas itself; give none.")
+    by_weight = {
+        "alpha_vision": args.alpha_vision,
+        "alpha_text": args.alpha_text,
+        "logit_scale_with": args.logit_scale_with,
+        "alphas": read_alphas(args.alphas_file) if args.alphas_file else None,
+    }
     experiment = Experiment.open(args.output_dir)
     if not experiment.has_model("fine_tuned"):
         raise NewsMatchError(f"{args.output_dir} has no fine-tuned model yet; run scripts/train.py first.")
+    zero_shot, fine_tuned = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
 
-    chosen: dict[str, Any] = {"rule": "given"}
-    by_tower = {}
-    if alpha is None:
+    chosen: dict[str, Any] = {
+        "rule": "given",
+        **{name: value for name, value in by_weight.items() if value is not None},
+    }
+    if alphas is None:
         # imported here because a given alpha needs neither data nor models
         from hf_newsmatch.wise_ft.choosing import choose_for_run
 
         alpha, chosen = choose_for_run(experiment, args)
         if args.per_tower:
-            by_tower = dict(zip(("alpha_vision", "alpha_text"), alpha))
-            alpha, chosen = None, {**by_tower, **chosen}
+            towers = dict(zip(("alpha_vision", "alpha_text"), alpha))
+            by_weight |= towers
+            alpha, chosen = None, {**towers, **chosen}
+        alphas = [alpha]
 
-    folder = interpolate(
-        experiment.checkpoint("zero_shot"),
-        experiment.checkpoint("fine_tuned"),
-        alpha,
-        experiment.output_dir / "wise_ft",
-        zero_shot_revision=experiment.revision("zero_shot"),
-        **by_tower,
-    )
-    made = {"sha256": weights_sha256(folder), "endpoints": experiment.endpoints()}
-    experiment.record["wise_ft"] = {"alpha": alpha, **chosen, **made}
-    experiment.save()
-    which = (
-        "alpha {alpha_vision:g} (vision) and {alpha_text:g} (text)".format(**by_tower)
-        if by_tower
-        else f"alpha {alpha:g}"
-    )
-    logger.info("The WiSE-FT model with %s is in %s.", which, folder)
+    for alpha in alphas:
+        name = "wise_ft" if len(alphas) == 1 else folder_name(alpha)
+        folder = interpolate(
+            zero_shot,
+            fine_tuned,
+            alpha,
+            experiment.output_dir / name,
+            zero_shot_revision=experiment.revision("zero_shot"),
+            **by_weight,
+            extrapolate=args.extrapolate,
+            dtype=args.dtype,
+            max_shard_size=args.max_shard_size,
+        )
+        made = {"sha256": weights_sha256(folder), "endpoints": experiment.endpoints()}
+        if name == "wise_ft":
+            experiment.record["wise_ft"] = {"alpha": alpha, **chosen, **made}
+        else:
+            experiment.record.setdefault("wise_ft_family", {})[name] = {"alpha": alpha, **made}
+        experiment.save()
+        which = "alphas by weight" if alpha is None else f"alpha {alpha:g}"
+        logger.info("The WiSE-FT model with %s is in %s.", which, folder)
 
 
-def parse_alpha(value: str) -> float | None:
-    """The number that `--alpha` gives, or None for `auto`."""
-    if value == "auto":
+def parse_alphas(args: InterpolateArguments) -> list[float | None] | None:
+    """The numbers that `--alpha` gives, or None for `auto`; one None when the alphas are named by weight alone."""
+    by_weight = [name for name in ("alpha_vision", "alpha_text", "alphas_file") if getattr(args, name) is not None]
+    if args.logit_scale_with and not {"alpha_vision", "alpha_text"} & set(by_weight):
+        raise NewsMatchError("--logit_scale_with goes with --alpha_vision and --alpha_text.")
+    values = args.alpha or ([] if by_weight else ["auto"])
+    if by_weight and (len(values) > 1 or values == ["auto"]):
+        raise NewsMatchError(f"--{by_weight[0]} goes with one given --alpha or none, not with {' '.join(values)}.")
+    if values == ["auto"]:
         return None
-    try:
-        alpha = float(value)
-    except ValueError:
-        raise NewsMatchError(f"--alpha takes a number from 0 to 1 or auto, not '{value}'.") from None
-    check_alpha(alpha)
-    return alpha
+    alphas = []
+    for value in values:
+        try:
+            alpha = float(value)
+        except ValueError:
+            raise NewsMatchError(f"--alpha takes numbers from 0 to 1, or auto alone, not '{value}'.") from None
+        check_alpha(alpha, args.extrapolate)
+        if alpha in alphas:
+            raise NewsMatchError(f"--alpha names {alpha:g} twice.")
+        alphas.append(alpha)
+    return alphas or [None]
+
+
+def folder_name(alpha: float) -> str:
+    """Where the model of one alpha of several goes: two decimals, or more where there are more."""
+    return f"{ALPHA_FOLDER}{alpha:.2f}" if round(alpha, 2) == alpha else f"{ALPHA_FOLDER}{alpha!r}"
 
 
 if __name__ == "__main__":

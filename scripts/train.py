@@ -17,6 +17,7 @@ from typing import Any
 from transformers import set_seed
 
 from hf_newsmatch.arguments import (
+    CardArguments,
     DataArguments,
     ModelArguments,
     TrainArguments,
@@ -29,7 +30,9 @@ from hf_newsmatch.console import make_console
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly, first_sentence
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.files import atomic_path
+from hf_newsmatch.hub import open_repo, publish, take_push
 from hf_newsmatch.learning_curve import curve_table, what_was_kept
+from hf_newsmatch.model_card import find_license
 from hf_newsmatch.modeling import load_clip
 from hf_newsmatch.survival import STOPPED, SaveOnSigterm, TrainingStopped, last_checkpoint, what_is_missing
 from hf_newsmatch.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_unlaunched_gpus
@@ -42,17 +45,19 @@ DEMO_RECIPE = Path(__file__).parent.parent / "recipes" / "demo.yaml"
 @exits_cleanly
 def main() -> None:
     # ---- Arguments --------------------------------------------------------------------------------------------------
-    data_args, model_args, training_args, train_args = parse_arguments(
+    data_args, model_args, training_args, train_args, card_args = parse_arguments(
         DataArguments,
         ModelArguments,
         ContrastiveTrainingArguments,
         TrainArguments,
+        CardArguments,
         description=__doc__.splitlines()[0],
         default_config=DEMO_RECIPE,
     )
     set_up_logging()
     use_all_cores()
     refuse_unlaunched_gpus(training_args)
+    push_args = take_push(training_args)
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
     checkpoint = training_args.resume_from_checkpoint
@@ -86,6 +91,10 @@ def main() -> None:
 
     # ---- Training ---------------------------------------------------------------------------------------------------
     first = trainer.is_world_process_zero()
+    if first and push_args:
+        # what would stop the push stops it now, not after the training
+        find_license(experiment, card_args, push_args.hub_token)
+        open_repo(push_args.hub_model_id, push_args.hub_private_repo, push_args.hub_token)
     if first and checkpoint is None:
         experiment.start()
     trainer.accelerator.wait_for_everyone()
@@ -117,6 +126,12 @@ def main() -> None:
         logger.info("The fine-tuned model is in %s (%s).", fine_tuned, what_was_kept(state, training_args))
     # closes the process group: without that, a process may die at exit while another still waits for it
     trainer.accelerator.end_training()
+    if first and push_args:
+        try:
+            logger.info("The model is at %s.", publish(experiment, push_args, card_args))
+        except NewsMatchError as error:
+            push = f"scripts/push_to_hub.py --output_dir {output_dir} --run fine_tuned"
+            raise NewsMatchError(f"{error} The fine-tuned model is saved; {push} pushes it.") from error
 
 
 def refuse_to_lose(output_dir: Path) -> None:

@@ -40,7 +40,7 @@ def test_the_recipe_gives_values_and_flags_override_them(recipe):
 
 def test_one_recipe_serves_every_script(recipe):
     (interpolate,) = parse("--config", recipe, types=(InterpolateArguments,))
-    assert (interpolate.alpha, interpolate.output_dir) == ("0.4", "outputs/x")
+    assert (interpolate.alpha, interpolate.output_dir) == (["0.4"], "outputs/x")
     (evaluate,) = parse("--config", recipe, types=(EvaluateArguments,))
     assert evaluate.output_dir == "outputs/x"
 

@@ -12,6 +12,7 @@ _EXPORTS = {
     "ContrastiveTrainer": "trainer",
     "ContrastiveTrainingArguments": "trainer",
     "NewsMatchError": "errors",
+    "NewsMatcher": "matcher",
     "Ranking": "retrieval",
     "Translator": "translation",
     "check_pictures": "data.pictures",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from .embeddings import embed_images, embed_texts
     from .errors import NewsMatchError
     from .losses import contrastive_loss
+    from .matcher import NewsMatcher
     from .metrics import score
     from .modeling import load_clip
     from .retrieval import Ranking, rank, rank_articles, read_predictions, write_predictions

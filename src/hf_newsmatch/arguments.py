@@ -15,8 +15,6 @@ import yaml
 from transformers import HfArgumentParser
 
 from .errors import NewsMatchError, first_sentence
-from .rerank import check_method
-from .retrieval import MAX_RANK
 
 DEFAULT_OUTPUT_DIR = "outputs/demo"
 DEFAULT_TRANSLATION_MODEL = "Helsinki-NLP/opus-mt-de-en"
@@ -123,10 +121,11 @@ class TrainArguments:
 class InterpolateArguments:
     """What `scripts/interpolate.py` takes."""
 
-    alpha: str = field(
-        default="auto",
+    alpha: list[str] | None = field(
+        default=None,
         metadata={
-            "help": "From 0 (zero-shot) to 1 (fine-tuned), or auto: the one of 0, 0.1 … 1 that --alpha_rule chooses."
+            "help": "From 0 (zero-shot) to 1 (fine-tuned), or auto, the default: the one of 0, 0.1 … 1 that"
+            " --alpha_rule chooses. Of several, each has a folder of its own, such as wise_ft_alpha_0.40."
         },
     )
     alpha_rule: str = field(
@@ -154,6 +153,30 @@ class InterpolateArguments:
     max_evaluations: int = field(
         default=20,
         metadata={"help": "With --per_tower: how often one tower may embed its side of the validation part."},
+    )
+    alpha_vision: float | None = field(default=None, metadata={"help": "Another alpha for the vision tower."})
+    alpha_text: float | None = field(default=None, metadata={"help": "Another alpha for the text tower."})
+    logit_scale_with: str | None = field(
+        default=None,
+        metadata={
+            "help": "The tower whose alpha logit_scale takes, vision or text; by default it takes --alpha or, without"
+            " that, the text tower's."
+        },
+    )
+    alphas_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "YAML of lines like `vision_model.encoder.layers.1?.*: 0.3`, alphas for the weights whose names"
+            " match; of several that match, the last counts."
+        },
+    )
+    extrapolate: bool = field(default=False, metadata={"help": "Allow alphas below 0 and above 1."})
+    dtype: str | None = field(
+        default=None, metadata={"help": "float32, float16 or bfloat16; by default the fine-tuned model's."}
+    )
+    max_shard_size: str | None = field(
+        default=None,
+        metadata={"help": "A size such as 2GB, above which the weights go to several files; by default one file."},
     )
     output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run."})
     batch_size: int = field(default=256, metadata={"help": "Texts or pictures a forward pass of the sweep."})
@@ -194,6 +217,9 @@ class PredictArguments:
     num_workers: int = field(default=0, metadata={"help": "Processes that decode pictures; 0 for none extra."})
 
     def __post_init__(self):
+        from .rerank import check_method
+        from .retrieval import MAX_RANK
+
         _check_least(self, k=1, batch_size=1, num_workers=0)
         for method in self.rerank:
             check_method(method)
@@ -225,10 +251,61 @@ class EvaluateArguments:
     seed: int = field(default=0, metadata={"help": "Of the bootstrap."})
 
     def __post_init__(self):
+        from .retrieval import MAX_RANK
+
         _check_least(self, seed=0)
         for k in self.ks:
             if not 1 <= k <= MAX_RANK:
                 raise ValueError(f"--ks must lie between 1 and {MAX_RANK}, not {k}.")
+
+
+@dataclass
+class CardArguments:
+    """What a model card says that the record of a run cannot know."""
+
+    license: str | None = field(
+        default=None, metadata={"help": "Licence of the checkpoint; by default that of the base model's card."}
+    )
+    base_model: str | None = field(
+        default=None, metadata={"help": "Hub id of the base model, when the training began from a folder."}
+    )
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "How the card calls the data; by default the name of its file."}
+    )
+    datasets: list[str] | None = field(default=None, metadata={"help": "Hub ids of the data, if it is there."})
+    language: list[str] = field(
+        default_factory=lambda: ["en"], metadata={"help": "Codes of the languages that the model reads."}
+    )
+
+
+@dataclass
+class PushArguments:
+    """What `scripts/push_to_hub.py` takes beside what the card says. `train.py --push_to_hub` shares the hub flags."""
+
+    output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run."})
+    hub_model_id: str | None = field(default=None, metadata={"help": "Where to: user/name or organisation/name."})
+    hub_private_repo: bool = field(
+        default=True, metadata={"help": "Make the repository private; false makes it public."}
+    )
+    hub_revision: str = field(default="main", metadata={"help": "The branch of the (main) checkpoint."})
+    hub_token: str | None = field(
+        default=None,
+        metadata={"help": "By default HF_TOKEN or that of `hf auth login`, which no process list shows."},
+    )
+    run: str | None = field(
+        default=None, metadata={"help": "fine_tuned or wise_ft; by default wise_ft when there is one."}
+    )
+    family: bool = field(
+        default=False,
+        metadata={"help": "Also each wise_ft_alpha_… of the folder and the fine-tuned model, as branches alpha-…"},
+    )
+    dry_run: bool = field(
+        default=False, metadata={"help": "List exactly the files and show the card, and send nothing."}
+    )
+
+    def __post_init__(self):
+        if self.run not in (None, "fine_tuned", "wise_ft"):
+            raise ValueError(f"--run is fine_tuned or wise_ft, not {self.run}.")
 
 
 def _check_least(arguments: Any, **least: int) -> None:
@@ -388,7 +465,8 @@ def _all_dataclasses() -> list[type]:
     from .trainer import ContrastiveTrainingArguments
 
     scripts = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments, TranslateArguments]
-    return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *scripts]
+    publishing = [CardArguments, PushArguments]
+    return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *scripts, *publishing]
 
 
 def _field_names(dataclass_types: Sequence[type]) -> set[str]:
@@ -413,8 +491,8 @@ def use_all_cores() -> None:
     It sets `OMP_NUM_THREADS=1` unless the user set it, which halves the speed of one process on two cores. Only a
     launcher's value is overridden, never one in a process that was started directly.
     """
-    import torch
-
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ
     if launched and os.environ.get("OMP_NUM_THREADS") == "1" and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        import torch
+
         torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())

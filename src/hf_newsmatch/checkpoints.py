@@ -1,21 +1,50 @@
-"""Reading the weights of a checkpoint tensor by tensor, without building the model."""
+"""Reading and writing the weights of a checkpoint tensor by tensor, without building the model."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+import ml_dtypes
+import numpy as np
+from huggingface_hub import metadata_load, split_state_dict_into_shards_factory
 from safetensors import SafetensorError, safe_open
-from transformers import CLIPModel, CLIPProcessor
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+from yaml import YAMLError
 
 from .errors import NewsMatchError, first_sentence
 from .files import sha256
-from .modeling import load_clip, load_config, load_processor, resolve_checkpoint
+from .modeling import load_clip, resolve_checkpoint
+
+# PyTorch takes a second to import and is only needed where a model is
+if TYPE_CHECKING:
+    import torch
+    from transformers import CLIPModel, CLIPProcessor
 
 # Buffers that older versions of transformers saved among the weights: 0, 1, 2 … and no parameters.
 _LEGACY_BUFFER = "position_ids"
+_SIZE = re.compile(r"\d+(\.\d+)?\s*[KMGT]B", re.IGNORECASE)
+# What the safetensors format calls the types of weights and buffers. Its library writes them in this order, wide ones
+# first, so that every tensor is aligned.
+_DTYPES = {
+    "I64": np.dtype(np.int64),
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "I32": np.dtype(np.int32),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F16": np.dtype(np.float16),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
+}
+_IMAGE_FILES = ("processor_config.json", "preprocessor_config.json")
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
+# What `CLIPProcessor.from_pretrained` reads beside these, as far as it is there.
+_OTHER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
 
 
 class Weights:
@@ -23,24 +52,27 @@ class Weights:
 
     Args:
         source (`str`):
-            Hub id or folder, for messages and for copying the settings.
-        readers (`Mapping[str, ...]`):
-            Tensor name to what holds it: an open safetensors file or a plain dictionary.
+            Hub id or folder, for messages and for the settings beside the weights.
+        arrays (`Mapping[str, np.ndarray]`):
+            The tensors by name, views into mapped files where possible.
+        revision (`str`, *optional*):
+            Branch, tag or commit of a Hub id.
     """
 
-    def __init__(self, source: str, readers: Mapping[str, "safe_open | Mapping[str, torch.Tensor]"]):
+    def __init__(self, source: str, arrays: Mapping[str, np.ndarray], revision: str | None = None):
         self.source = source
-        self._readers = {name: reader for name, reader in readers.items() if not name.endswith(_LEGACY_BUFFER)}
-        self.names = list(self._readers)
+        self.revision = revision
+        self.arrays = {name: array for name, array in arrays.items() if not name.endswith(_LEGACY_BUFFER)}
+        self.names = list(self.arrays)
 
-    def __getitem__(self, name: str) -> torch.Tensor:
-        reader = self._readers[name]
-        return reader[name] if isinstance(reader, Mapping) else reader.get_tensor(name)
+    def __getitem__(self, name: str) -> "torch.Tensor":
+        """A tensor that shares the memory of the array: of a safetensors file, it is read when it is used."""
+        import torch
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor, without reading it."""
-        reader = self._readers[name]
-        return tuple(reader[name].shape if isinstance(reader, Mapping) else reader.get_slice(name).get_shape())
+        array = self.arrays[name]
+        if array.dtype == ml_dtypes.bfloat16:
+            return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+        return torch.from_numpy(array)
 
 
 @contextmanager
@@ -60,20 +92,41 @@ def open_weights(name_or_path: str | Path, revision: str | None = None) -> Itera
     files = weight_files(name_or_path, revision)
     if not files:
         model, _ = load_clip(checkpoint, revision, dtype="auto")
-        state_dict = model.state_dict()
-        yield Weights(str(name_or_path), dict.fromkeys(state_dict, state_dict))
+        yield Weights(str(name_or_path), {name: _as_array(t) for name, t in model.state_dict().items()}, revision)
         return
-    with ExitStack() as stack:
-        readers = {}
-        for file in files:
-            try:
-                reader = stack.enter_context(safe_open(file, framework="pt"))
-            except SafetensorError as error:
-                raise NewsMatchError(f"{file} is damaged ({error}); download or save it again.") from error
-            readers.update(dict.fromkeys(reader.keys(), reader))
-        if "logit_scale" not in readers:
-            raise NewsMatchError(f"{name_or_path} is no CLIP checkpoint: it has no weight named 'logit_scale'.")
-        yield Weights(str(name_or_path), readers)
+    arrays = {name: array for file in files for name, array in _mapped(file).items()}
+    if "logit_scale" not in arrays:
+        raise NewsMatchError(f"{name_or_path} is no CLIP checkpoint: it has no weight named 'logit_scale'.")
+    yield Weights(str(name_or_path), arrays, revision)
+
+
+def _mapped(file: Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file as views into it; what is written into them stays in memory."""
+    try:
+        with safe_open(file, framework="np"):
+            pass  # the library knows best what a sound file is
+    except SafetensorError as error:
+        raise NewsMatchError(f"{file} is damaged ({error}); download or save it again.") from error
+    content = np.memmap(file, mode="c")
+    begin = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    header = json.loads(content[8:begin].tobytes())
+    header.pop("__metadata__", None)
+    arrays = {}
+    for name, tensor in header.items():
+        if tensor["dtype"] not in _DTYPES:
+            raise NewsMatchError(f"'{name}' in {file} is of type {tensor['dtype']}, which no CLIP checkpoint has.")
+        first, last = (begin + offset for offset in tensor["data_offsets"])
+        values = np.frombuffer(content[first:last], dtype=_DTYPES[tensor["dtype"]])
+        arrays[name] = values.reshape(tensor["shape"])
+    return arrays
+
+
+def _as_array(tensor: "torch.Tensor") -> np.ndarray:
+    import torch
+
+    if tensor.dtype == torch.bfloat16:
+        return tensor.contiguous().view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.contiguous().numpy()
 
 
 def weight_files(name_or_path: str | Path, revision: str | None = None) -> list[Path]:
@@ -81,16 +134,24 @@ def weight_files(name_or_path: str | Path, revision: str | None = None) -> list[
     checkpoint = resolve_checkpoint(name_or_path)
     single = _find(checkpoint, SAFE_WEIGHTS_NAME, revision)
     if single:
-        return [Path(single)]
+        return [single]
     index = _find(checkpoint, SAFE_WEIGHTS_INDEX_NAME, revision)
     if not index:
         return []
-    shards = dict.fromkeys(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values())
+    try:
+        shards = dict.fromkeys(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NewsMatchError(f"{index} is damaged ({error!r}); download or save it again.") from error
     paths = {name: _find(checkpoint, name, revision) for name in shards}
     for name, path in paths.items():
         if path is None:
             raise NewsMatchError(f"The index of {name_or_path} names the shard {name}, which is not there.")
-    return [Path(path) for path in paths.values()]
+    return list(paths.values())
+
+
+def holds_weights(folder: str | Path) -> bool:
+    """Whether a folder has safetensors weights, one file or shards."""
+    return any((Path(folder) / name).is_file() for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
 
 
 def weights_sha256(name_or_path: str | Path, revision: str | None = None) -> str | None:
@@ -106,22 +167,151 @@ def weights_sha256(name_or_path: str | Path, revision: str | None = None) -> str
     return digests[0] if digests else None
 
 
-def copy_settings(weights: Weights, folder: Path) -> None:
-    """Save the configuration, tokenizer and processor that belong to `weights` into `folder`."""
-    config = load_config(weights.source)
-    config.save_pretrained(folder)
-    load_processor(weights.source, None, config).save_pretrained(folder)
+def write_weights(
+    folder: Path,
+    layout: Mapping[str, np.ndarray],
+    pieces: Callable[[str], Iterable[np.ndarray]],
+    max_shard_size: int | str | None = None,
+) -> None:
+    """Stream weights into safetensors: first the header, then tensor after tensor, as they are made.
+
+    The file is the one that `safetensors.torch.save_file` would write, byte for byte, but no more than a piece of a
+    tensor has to be held.
+
+    Args:
+        folder (`Path`):
+            Where `model.safetensors` goes, or the shards and their index.
+        layout (`Mapping[str, np.ndarray]`):
+            Arrays of the shape and dtype of each tensor; their values do not count.
+        pieces (`Callable`):
+            Gives, for a name, the values of that tensor in order, as flat arrays of its dtype.
+        max_shard_size (`int` or `str`, *optional*):
+            Bytes, or a size such as `"2GB"`, above which a new shard begins; by default all is one file.
+
+    Raises:
+        [`NewsMatchError`]: on a size or dtype that is unknown, or a file that cannot be written.
+    """
+    if max_shard_size is None:
+        max_shard_size = sum(array.nbytes for array in layout.values())
+    elif not (isinstance(max_shard_size, int) or _SIZE.fullmatch(max_shard_size)):
+        raise NewsMatchError(f"max_shard_size takes a size such as 500MB or 2GB, not '{max_shard_size}'.")
+    split = split_state_dict_into_shards_factory(
+        {name: layout[name] for name in sorted(layout)},
+        get_storage_size=lambda array: array.nbytes,
+        filename_pattern="model{suffix}.safetensors",
+        max_shard_size=max_shard_size,
+    )
+    for file, names in split.filename_to_tensors.items():
+        try:
+            _write_file(folder / file, {name: layout[name] for name in names}, pieces)
+        except OSError as error:
+            raise NewsMatchError(f"{folder / file} cannot be written: {error.strerror}.") from error
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        (folder / SAFE_WEIGHTS_INDEX_NAME).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def save_checkpoint(model: CLIPModel, processor: CLIPProcessor, folder: Path) -> None:
+def _write_file(file: Path, layout: Mapping[str, np.ndarray], pieces: Callable[[str], Iterable[np.ndarray]]) -> None:
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    places = {dtype: (place, code) for place, (code, dtype) in enumerate(_DTYPES.items())}
+    for name in sorted(layout, key=lambda name: (places[layout[name].dtype][0], name)):
+        array, begin = layout[name], end
+        end += array.nbytes
+        code = places[array.dtype][1]
+        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [begin, end]}
+    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with open(file, "wb") as stream:
+        stream.write(len(encoded).to_bytes(8, "little") + encoded)
+        for name in list(header)[1:]:
+            for piece in pieces(name):
+                # as bytes, because Python knows no bfloat16
+                stream.write(np.ascontiguousarray(piece).view(np.uint8))
+
+
+def copy_settings(weights: Weights, folder: Path, dtype: str | None = None) -> None:
+    """Copy the configuration, tokenizer and processor that belong to `weights` into `folder`, as they are.
+
+    Args:
+        weights ([`Weights`]):
+            The open checkpoint.
+        folder (`Path`):
+            Where to.
+        dtype (`str`, *optional*):
+            What the weights in `folder` are of, when that is another than theirs: `from_pretrained` goes by it.
+
+    Raises:
+        [`NewsMatchError`]: when a file is missing without which the result would not load.
+    """
+    checkpoint = resolve_checkpoint(weights.source)
+    names = ("config.json", *_IMAGE_FILES, *_TOKENIZER_FILES, *_OTHER_FILES)
+    files = {name: file for name in names if (file := _find(checkpoint, name, weights.revision))}
+    if not any(name in files for name in _IMAGE_FILES):
+        raise NewsMatchError(
+            f"'{weights.source}' has no {' or '.join(_IMAGE_FILES)}; put the model's own beside its weights."
+        )
+    tokenizer, *parts = _TOKENIZER_FILES
+    if tokenizer not in files and not all(name in files for name in parts):
+        raise NewsMatchError(
+            f"'{weights.source}' has no tokenizer; put the model's own tokenizer.json, or vocab.json and merges.txt,"
+            " beside its weights."
+        )
+    for name, file in files.items():
+        shutil.copyfile(file, folder / name)
+    if dtype is not None:
+        config = raw_config(weights)
+        for section in (config, *(config.get(tower) for tower in ("text_config", "vision_config"))):
+            if section is not None:
+                section.pop("torch_dtype", None)  # what older versions of transformers call it
+                section.pop("dtype", None)
+        config["dtype"] = dtype
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def raw_config(weights: Weights) -> dict[str, Any]:
+    """The configuration of a checkpoint as its file has it, without the defaults that it leaves out.
+
+    Raises:
+        [`NewsMatchError`]: when there is none, or it is no JSON.
+    """
+    file = _find(resolve_checkpoint(weights.source), "config.json", weights.revision)
+    if file is None:
+        raise NewsMatchError(f"No CLIP checkpoint in '{weights.source}': it has no config.json.")
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise NewsMatchError(f"{file} is no configuration: {first_sentence(error)}.") from error
+
+
+def base_of(weights: Weights) -> str | None:
+    """What a fine-tuned model came from, as far as that is recorded: in the run, its card or its configuration."""
+    checkpoint = Path(resolve_checkpoint(weights.source))
+    for file in (checkpoint / "newsmatch.json", checkpoint.parent / "newsmatch.json"):
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))["base_model"]["id"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    card = _find(str(checkpoint), "README.md", weights.revision)
+    try:
+        base = (metadata_load(card) or {}).get("base_model") if card else None
+    except (ValueError, YAMLError):
+        base = None
+    if isinstance(base, list):
+        base = base[0] if base else None
+    # where transformers wrote it until version 5
+    return base or raw_config(weights).get("_name_or_path") or None
+
+
+def save_checkpoint(model: "CLIPModel", processor: "CLIPProcessor", folder: Path) -> None:
     """Save an ordinary CLIP checkpoint that `from_pretrained` loads, in safetensors alone."""
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
-def _find(checkpoint: str, name: str, revision: str | None) -> str | None:
+def _find(checkpoint: str, name: str, revision: str | None) -> Path | None:
+    """A file of a checkpoint, downloaded when that is a Hub id; `None` when it has no such file."""
     try:
-        return cached_file(
+        file = cached_file(
             checkpoint,
             name,
             revision=revision,
@@ -131,3 +321,4 @@ def _find(checkpoint: str, name: str, revision: str | None) -> str | None:
         )
     except (OSError, ValueError) as error:
         raise NewsMatchError(f"No checkpoint in '{checkpoint}': {first_sentence(error)}.") from error
+    return Path(file) if file else None

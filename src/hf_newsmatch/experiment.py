@@ -11,25 +11,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-from datasets import Dataset, Image
+from typing import TYPE_CHECKING, Any
 
 from .arguments import DataArguments, ModelArguments
-from .checkpoints import weights_sha256
-from .data.newsimages import load_articles, load_gold, load_images, load_pairs
-from .data.pictures import check_pictures, distinct_images, drop_unusable
-from .data.splits import chronological_split, split_report
+from .checkpoints import holds_weights, weights_sha256
 from .errors import NewsMatchError
 from .files import atomic_path, sha256, write_json
 from .modeling import DEMO_MODEL, is_local, load_config
-from .retrieval import Ranking, read_predictions
-from .translation.road import NewsTranslation
+
+# what reads data is imported where it is needed: that takes seconds, and a step that only wants the models needs none
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from .retrieval import Ranking
 
 logger = logging.getLogger(__name__)
 
 RECORD = "newsmatch.json"
 RUNS = ("zero_shot", "fine_tuned", "wise_ft", "ensemble")
+# Where the models of several alphas go, before the number.
+ALPHA_FOLDER = "wise_ft_alpha_"
 # the runs that an ensemble joins; it has no checkpoint of its own
 ENSEMBLE = ("zero_shot", "fine_tuned")
 _RERANKED = "+"  # between a run and the method that ranked it again, in the names of both
@@ -52,8 +53,8 @@ class Part:
             Article id to the id of its true picture, when that is known.
     """
 
-    articles: Dataset
-    images: Dataset
+    articles: "Dataset"
+    images: "Dataset"
     gold: dict[str, str] | None
 
 
@@ -61,8 +62,8 @@ class Part:
 class NewsData:
     """Everything the files of a run hold: the pairs to train on, and the parts to rank."""
 
-    train: Dataset
-    validation: Dataset
+    train: "Dataset"
+    validation: "Dataset"
     parts: dict[str, Part]
     report: dict[str, Any]
 
@@ -120,8 +121,9 @@ class Experiment:
 
     def start(self) -> None:
         """Write the record of a new run and remove what an earlier one left: it would pass for this one's."""
-        for name in ("fine_tuned", "wise_ft", "runs"):
-            shutil.rmtree(self.output_dir / name, ignore_errors=True)
+        for name in ("fine_tuned", "wise_ft", f"{ALPHA_FOLDER}*", "runs"):
+            for folder in self.output_dir.glob(name):
+                shutil.rmtree(folder, ignore_errors=True)
         for checkpoint in self.output_dir.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
         for name in ("scores.json", "scores.md", *(f"alpha_curve.{ending}" for ending in ("csv", "png", "pdf"))):
@@ -276,7 +278,7 @@ class Experiment:
         if run == "ensemble":
             return all(map(self.has_model, ENSEMBLE))
         made = self.record.get({"fine_tuned": "train", "wise_ft": "wise_ft"}.get(run), {})
-        if "sha256" not in made or not (self.output_dir / run / "model.safetensors").is_file():
+        if "sha256" not in made or not holds_weights(self.output_dir / run):
             return False
         return run == "fine_tuned" or made["endpoints"] == self.endpoints()
 
@@ -326,12 +328,14 @@ class Experiment:
         """The parts that have predictions, in the order they were made."""
         return list(self.record.get("runs", {}))
 
-    def rankings(self, split: str) -> dict[str, Ranking]:
+    def rankings(self, split: str) -> "dict[str, Ranking]":
         """The rankings of a part by run, in the order of `RUNS`, each with its re-rankings, as far as they were made.
 
         Raises:
             [`NewsMatchError`]: when a model has changed since its run was made.
         """
+        from .retrieval import read_predictions
+
         made = self.record["runs"][split]
         for run in made:
             if made[run]["model_sha256"] != self.model_sha256(plain(run)):
@@ -344,6 +348,8 @@ class Experiment:
 
     def gold(self, split: str) -> dict[str, str] | None:
         """The true pictures of a predicted part, when they are known."""
+        from .data.newsimages import load_gold
+
         file = self.output_dir / "runs" / split / "gold.tsv"
         return load_gold(file) if file.is_file() else None
 
@@ -384,6 +390,10 @@ def load_news_data(
     Raises:
         [`NewsMatchError`]: on files that cannot be used.
     """
+    from .data.newsimages import load_pairs
+    from .data.splits import chronological_split, split_report
+    from .translation.road import NewsTranslation
+
     if not data_args.articles_file:
         raise NewsMatchError("No data is named: give --articles_file (and --image_dir), --demo feed, or a --config.")
     if not data_args.test_articles_file:
@@ -431,8 +441,12 @@ def load_news_data(
     return NewsData(splits["train"], splits["validation"], parts, report)
 
 
-def _usable(images: Dataset, unusable: list[dict[str, str]] | None) -> tuple[Dataset, list[dict[str, str]]]:
+def _usable(images: "Dataset", unusable: list[dict[str, str]] | None) -> "tuple[Dataset, list[dict[str, str]]]":
     """The rows with a usable picture, and the unusable pictures: those known before, or found now and listed."""
+    from datasets import Image
+
+    from .data.pictures import check_pictures, drop_unusable
+
     known = unusable is not None
     if not known:
         unusable = check_pictures(images)
@@ -451,7 +465,7 @@ def _count(unusable: list[dict[str, str]]) -> dict[str, Any]:
     return {"counts": dict(Counter(item["reason"] for item in unusable)), "pictures": unusable}
 
 
-def _overlap(test: Part, pairs: Dataset) -> dict[str, int]:
+def _overlap(test: Part, pairs: "Dataset") -> dict[str, int]:
     """How large a test list is and what of it was trained or validated on, which is warned of."""
     shared = {
         name: len(set(column[:]) & set(pairs[name][:]) - {None})
@@ -489,13 +503,17 @@ def _check_size(validation: Part) -> None:
         )
 
 
-def _linked_part(pairs: Dataset) -> Part:
+def _linked_part(pairs: "Dataset") -> Part:
+    from .data.pictures import distinct_images
+
     return Part(pairs, distinct_images(pairs), dict(zip(pairs["article_id"][:], pairs["image_id"][:])))
 
 
 def _test_part(
     data_args: DataArguments, unusable: list[dict[str, str]] | None
 ) -> tuple[Part | None, list[dict[str, str]]]:
+    from .data.newsimages import load_articles, load_gold, load_images
+
     file = data_args.test_articles_file
     if not file:
         return None, []
@@ -517,7 +535,7 @@ def _reading(data_args: DataArguments) -> dict[str, bool]:
     return {"skip_bad_rows": data_args.skip_bad_rows, "translated": data_args.use_english_columns}
 
 
-def _check_fields(pairs: Dataset, data_args: DataArguments) -> None:
+def _check_fields(pairs: "Dataset", data_args: DataArguments) -> None:
     texts = [name for name in ("title", "text", "url") if name in pairs.column_names]
     for name in data_args.text_fields:
         if name not in texts:

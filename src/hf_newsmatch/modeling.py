@@ -4,12 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, CLIPConfig, CLIPModel, CLIPProcessor
 
 from .errors import NewsMatchError, first_sentence
+
+# PyTorch and transformers' models are imported where they are needed: that takes seconds, and interpolating weights
+# needs none
+if TYPE_CHECKING:
+    import torch
+    from transformers import CLIPConfig, CLIPModel, CLIPProcessor
 
 # The name under which the checkpoint inside the package goes, where a Hub id or a folder is expected.
 DEMO_MODEL = "demo"
@@ -22,8 +27,10 @@ def resolve_checkpoint(name_or_path: str | Path) -> str:
     return str(name_or_path)
 
 
-def best_device() -> torch.device:
+def best_device() -> "torch.device":
     """The accelerator when there is one, as accelerate finds it, else the CPU."""
+    import torch
+
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
@@ -32,12 +39,14 @@ def is_local(name_or_path: str | Path) -> bool:
     return Path(resolve_checkpoint(name_or_path)).is_dir()
 
 
-def load_config(name_or_path: str | Path, revision: str | None = None) -> CLIPConfig:
+def load_config(name_or_path: str | Path, revision: str | None = None) -> "CLIPConfig":
     """Load the configuration of a CLIP checkpoint.
 
     Raises:
         [`NewsMatchError`]: when there is no such checkpoint, or it is no CLIP.
     """
+    from transformers import AutoConfig
+
     with _explained(name_or_path):
         config = AutoConfig.from_pretrained(resolve_checkpoint(name_or_path), revision=revision)
     if config.model_type != "clip":
@@ -49,8 +58,8 @@ def load_config(name_or_path: str | Path, revision: str | None = None) -> CLIPCo
 
 
 def load_clip(
-    name_or_path: str | Path, revision: str | None = None, dtype: torch.dtype = torch.float32
-) -> tuple[CLIPModel, CLIPProcessor]:
+    name_or_path: str | Path, revision: str | None = None, dtype: "torch.dtype | str" = "float32"
+) -> "tuple[CLIPModel, CLIPProcessor]":
     """Load a CLIP checkpoint and its processor.
 
     Weights come in float32 unless asked otherwise: `transformers` keeps a checkpoint's own dtype, and training in
@@ -62,7 +71,7 @@ def load_clip(
             A folder, a Hub id, or `"demo"`.
         revision (`str`, *optional*):
             Branch, tag or commit of a Hub id.
-        dtype (`torch.dtype`, *optional*, defaults to `torch.float32`):
+        dtype (`torch.dtype` or `str`, *optional*, defaults to `"float32"`):
             The dtype of the weights.
 
     Returns:
@@ -71,6 +80,8 @@ def load_clip(
     Raises:
         [`NewsMatchError`]: when there is no such checkpoint, or it is no CLIP.
     """
+    from transformers import CLIPModel
+
     config = load_config(name_or_path, revision)
     checkpoint = resolve_checkpoint(name_or_path)
     with _explained(name_or_path):
@@ -88,13 +99,15 @@ def load_clip(
     return model.eval(), processor
 
 
-def load_processor(name_or_path: str | Path, revision: str | None, config: CLIPConfig) -> CLIPProcessor:
+def load_processor(name_or_path: str | Path, revision: str | None, config: "CLIPConfig") -> "CLIPProcessor":
     """Load the processor of a CLIP checkpoint whose configuration is known.
 
     Raises:
         [`NewsMatchError`]: when there is none, or its tokenizer is not the model's: without its files, `transformers`
             makes up one that knows two tokens and takes every word for the end of the text.
     """
+    from transformers import CLIPProcessor
+
     with _explained(name_or_path):
         processor = CLIPProcessor.from_pretrained(resolve_checkpoint(name_or_path), revision=revision, backend="pil")
     # a table of embeddings may be padded beyond the vocabulary, but not to twice its size

@@ -168,6 +168,10 @@ class ContrastiveTrainingArguments(TrainingArguments):
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "The collator reads the data set's own columns."}
     )
+    hub_strategy: str = field(
+        default="end",
+        metadata={"help": "When to push: at the end, the checkpoint, its card and its provenance alone."},
+    )
 
     def __post_init__(self):
         if self.logits_factor <= 0:
@@ -192,6 +196,11 @@ class ContrastiveTrainingArguments(TrainingArguments):
         if self.metric_for_best_model and self.metric_for_best_model.removeprefix("eval_") not in metrics:
             raise ValueError(
                 f"--metric_for_best_model is one of {', '.join(metrics)}, not {self.metric_for_best_model}."
+            )
+        if self.hub_strategy != "end" or self.hub_always_push:
+            flag = "--hub_always_push" if self.hub_strategy == "end" else f"--hub_strategy {self.hub_strategy}"
+            raise ValueError(
+                f"{flag} pushes while training, but only the model it ends with is published; leave it out."
             )
         # what Trainer offers and this loss, or this evaluation, has no use for: better refused than ignored
         for name in ("remove_unused_columns", "batch_eval_metrics", "label_smoothing_factor", "neftune_noise_alpha"):

@@ -1,5 +1,6 @@
 """The scripts as users run them, in this process: arguments in, exit code, files and messages out."""
 
+import csv
 import json
 import os
 import runpy
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_news_folder, write_test_lists
+from safetensors.torch import load_file
 from transformers import CLIPModel
 
 from hf_newsmatch import load_clip, load_pairs, read_predictions
+from hf_newsmatch.checkpoints import weights_sha256
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.rerank import rerank
 from hf_newsmatch.retrieval import embed_articles
@@ -152,6 +155,98 @@ def test_zero_shot_alone(run, checkpoints, tmp_path):
     code, _, err = run("interpolate", "--output_dir", tmp_path / "out")
     assert code == 2
     assert "no fine-tuned model" in err
+
+
+@pytest.fixture
+def trained(checkpoints, tmp_path):
+    """The folder of a run after training, without the training."""
+    out = tmp_path / "out"
+    shutil.copytree(checkpoints / "fine_tuned", out / "fine_tuned")
+    zero_shot, fine_tuned = (weights_sha256(checkpoints / name) for name in ("zero_shot", "fine_tuned"))
+    record = {
+        "base_model": {"id": str(checkpoints / "zero_shot"), "revision": None, "sha256": zero_shot},
+        "data": {"arguments": {}, "files": {}, "test_list": None},
+        "train": {"sha256": fine_tuned},
+    }
+    (out / "newsmatch.json").write_text(json.dumps(record))
+    return out
+
+
+def test_several_alphas_have_folders_of_their_own(run, trained):
+    assert run("interpolate", "--output_dir", trained, "--alpha", 0.5)[0] == 0
+    before = json.loads((trained / "newsmatch.json").read_text())["wise_ft"]
+    assert run("interpolate", "--output_dir", trained, "--alpha", 0.4, 1, 0.125)[0] == 0
+    assert run("interpolate", "--output_dir", trained, "--alpha", -0.3, 0.4, "--extrapolate")[0] == 0
+    record = json.loads((trained / "newsmatch.json").read_text())
+    names = ["wise_ft_alpha_0.40", "wise_ft_alpha_1.00", "wise_ft_alpha_0.125", "wise_ft_alpha_-0.30"]
+    assert {name: made["alpha"] for name, made in record["wise_ft_family"].items()} == dict(
+        zip(names, [0.4, 1, 0.125, -0.3])
+    )
+    for name, made in record["wise_ft_family"].items():
+        assert made["sha256"] == weights_sha256(trained / name)
+    assert made["endpoints"] == before["endpoints"]
+    # the run's own WiSE-FT model is still what it was
+    assert record["wise_ft"] == before
+    experiment = Experiment.open(trained)
+    assert experiment.has_model("wise_ft")
+    assert experiment.model_sha256("wise_ft") == before["sha256"]
+    # a new training leaves none
+    experiment.start()
+    assert [path.name for path in trained.iterdir()] == ["newsmatch.json"]
+
+
+def test_alphas_by_weight_are_recorded(run, trained):
+    flags = ["--alpha_vision", 0.3, "--alpha_text", 0.6, "--max_shard_size", "20KB", "--dtype", "float16"]
+    assert run("interpolate", "--output_dir", trained, *flags)[0] == 0
+    made = json.loads((trained / "newsmatch.json").read_text())["wise_ft"]
+    assert (made["alpha"], made["alpha_vision"], made["alpha_text"]) == (None, 0.3, 0.6)
+    assert CLIPModel.from_pretrained(trained / "wise_ft").dtype == torch.float16
+    # shards are a model too
+    assert len(list((trained / "wise_ft").glob("*.safetensors"))) > 1
+    assert Experiment.open(trained).has_model("wise_ft")
+    (trained / "alphas.yaml").write_text("text_model.*: 0.25\n")
+    assert (
+        run("interpolate", "--output_dir", trained, "--alpha", 0.5, "--alphas_file", trained / "alphas.yaml")[0] == 0
+    )
+    made = json.loads((trained / "newsmatch.json").read_text())["wise_ft"]
+    assert (made["alpha"], made["alphas"]) == (0.5, {"text_model.*": 0.25})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--alpha", "0.4", "0.4"], "names 0.4 twice"),
+        (["--alpha", "auto", "0.4"], "or auto alone, not 'auto'"),
+        (
+            ["--alpha", "auto", "--alpha_vision", "0.4"],
+            "--alpha_vision goes with one given --alpha or none, not with auto",
+        ),
+        (["--alpha", "0.2", "0.4", "--alpha_text", "0.4"], "--alpha_text goes with one given --alpha or none"),
+        (["--alpha_text", "0.4"], "No alpha is given for"),
+        (["--logit_scale_with", "text"], "goes with --alpha_vision and --alpha_text"),
+        (["--alphas_file", "absent.yaml"], "absent.yaml cannot be read"),
+        (["--alpha", "0.4", "--dtype", "int4"], "no dtype 'int4'"),
+        (["--alpha", "0.4", "--max_shard_size", "much"], "not 'much'"),
+    ],
+)
+def test_interpolate_refuses(run, trained, flags, message):
+    before = sorted(trained.rglob("*"))
+    code, _, err = run("interpolate", "--output_dir", trained, *flags)
+    assert code == 2
+    assert message in one_sentence(err)
+    assert sorted(trained.rglob("*")) == before
+
+
+def test_a_given_alpha_imports_no_data_and_no_models(trained):
+    """They take seconds to import, and interpolating takes one."""
+    code = (
+        "import runpy, sys; sys.argv[0] = 'interpolate.py';"
+        f" runpy.run_path({str(SCRIPTS / 'interpolate.py')!r}, run_name='__main__');"
+        " print({'datasets', 'pyarrow', 'torch'} & set(sys.modules))"
+    )
+    flags = ["--output_dir", str(trained), "--alpha", "0.4"]
+    done = subprocess.run([sys.executable, "-c", code, *flags], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_predictions_without_gold_are_not_scored(run, checkpoints, tmp_path):
@@ -390,31 +485,54 @@ def test_the_data_of_the_run_is_what_the_reader_gives(train, tmp_path):
 
 
 @pytest.fixture
-def trained(train, tmp_path):
+def trained_run(train, tmp_path):
     """The folder of a run that has been trained, on dated articles."""
     news = write_news_folder(tmp_path / "news")
     assert train("--articles_file", news / "articles.tsv", "--output_dir", tmp_path / "out")[0] == 0
     return tmp_path / "out"
 
 
-def test_every_rule_chooses_from_the_same_curve(run, trained):
+def test_every_rule_chooses_from_the_same_curve(run, trained_run):
     """The sweep is the same for every rule; what is chosen is recorded, marked in the table and drawn."""
     curves = []
     for rule, slices in (("best", 4), ("one_standard_error", 4), ("time_robust", 3), ("forward_chaining", 2)):
         flags = ["--alpha_rule", rule, "--alpha_slices", slices, "--alpha_metric", "mrr@100"]
-        code, stdout, err = run("interpolate", "--output_dir", trained, *flags)
+        code, stdout, err = run("interpolate", "--output_dir", trained_run, *flags)
         assert code == 0, err
-        record = json.loads((trained / "newsmatch.json").read_text())["wise_ft"]
+        record = json.loads((trained_run / "newsmatch.json").read_text())["wise_ft"]
         assert (record["alpha_rule"], record["alpha_metric"]) == (rule, "mrr@100")
         (marked,) = [line for line in stdout.splitlines() if "◀ │" in line]
         assert f" {record['alpha']:.1f} " in marked
         assert len(record.get("folds", [])) == (1 if rule == "forward_chaining" else 0)
         curves.append(record["curve"])
         for ending in ("csv", "png", "pdf"):
-            assert (trained / f"alpha_curve.{ending}").stat().st_size > 500
-            (trained / f"alpha_curve.{ending}").unlink()
+            assert (trained_run / f"alpha_curve.{ending}").stat().st_size > 500
+            (trained_run / f"alpha_curve.{ending}").unlink()
     assert all(curve == curves[0] for curve in curves)
-    assert not list(trained.glob(".folds*"))
+    assert not list(trained_run.glob(".folds*"))
+
+
+def test_an_alpha_for_each_tower(run, trained_run, checkpoints, tmp_path):
+    code, stdout, err = run("interpolate", "--output_dir", trained_run, "--per_tower", "true", "--max_evaluations", 14)
+    assert code == 0, err
+    record = json.loads((trained_run / "newsmatch.json").read_text())["wise_ft"]
+    (marked,) = [line for line in stdout.splitlines() if "◀ │" in line]
+    assert f" {record['alpha_vision']:g} │" in marked
+    assert f" {record['alpha_text']:g} │" in marked
+    ends = [
+        load_file(folder / "model.safetensors") for folder in (checkpoints / "zero_shot", trained_run / "fine_tuned")
+    ]
+    made = load_file(trained_run / "wise_ft" / "model.safetensors")
+    for name, tensor in made.items():
+        alpha = record["alpha_vision" if name.startswith("vis") else "alpha_text"]
+        torch.testing.assert_close(tensor, (1 - alpha) * ends[0][name] + alpha * ends[1][name])
+    with open(trained_run / "alpha_curve.csv", newline="") as stream:
+        rows = [(float(row["alpha_vision"]), float(row["alpha_text"])) for row in csv.DictReader(stream)]
+    assert len(rows) >= 36
+    assert (record["alpha_vision"], record["alpha_text"]) in rows
+    # and on it goes
+    assert run("predict", "--output_dir", trained_run, "--runs", "wise_ft")[0] == 0
+    assert run("evaluate", "--output_dir", trained_run)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -425,15 +543,16 @@ def test_every_rule_chooses_from_the_same_curve(run, trained):
         (["--alpha_slices", "1"], "--alpha_slices must be at least 2, not 1"),
         (["--alpha_rule", "time_robust", "--alpha_slices", "7"], "6 rows cannot be cut into 7 slices"),
         (["--per_tower", "true", "--alpha", "0.4"], "--per_tower searches the alphas itself"),
+        (["--per_tower", "true", "--alpha_text", "0.4"], "--per_tower searches the alphas itself"),
         (["--per_tower", "true", "--alpha_rule", "forward_chaining"], "one alpha for both towers"),
         (["--per_tower", "true", "--max_evaluations", "5"], "5 are too few"),
     ],
 )
-def test_interpolate_refuses_what_it_cannot_choose_by(run, trained, flags, message):
-    code, _, err = run("interpolate", "--output_dir", trained, *flags)
+def test_interpolate_refuses_what_it_cannot_choose_by(run, trained_run, flags, message):
+    code, _, err = run("interpolate", "--output_dir", trained_run, *flags)
     assert code == 2
     assert message in one_sentence(err)
-    assert not (trained / "alpha_curve.csv").exists()
+    assert not (trained_run / "alpha_curve.csv").exists()
 
 
 @pytest.mark.parametrize("rule", ["time_robust", "forward_chaining"])
@@ -453,10 +572,10 @@ def test_rules_of_time_need_dates(run, train, tmp_path, rule):
     assert run("interpolate", "--output_dir", tmp_path / "out", "--alpha_rule", rule, "--alpha_slices", 2)[0] == 0
 
 
-def test_the_ensemble_averages_the_similarities_of_its_two_runs(run, trained):
-    assert run("predict", "--output_dir", trained, "--ensemble_weight", 0.25)[0] == 0
+def test_the_ensemble_averages_the_similarities_of_its_two_runs(run, trained_run):
+    assert run("predict", "--output_dir", trained_run, "--ensemble_weight", 0.25)[0] == 0
     rankings = {
-        name: read_predictions(trained / "runs" / "test" / f"{name}.tsv")
+        name: read_predictions(trained_run / "runs" / "test" / f"{name}.tsv")
         for name in ("zero_shot", "fine_tuned", "ensemble")
     }
     scores = {
@@ -467,17 +586,17 @@ def test_the_ensemble_averages_the_similarities_of_its_two_runs(run, trained):
         assert both == pytest.approx(
             {name: 0.75 * zero_shot[name] + 0.25 * fine_tuned[name] for name in zero_shot}, abs=1e-6
         )
-    record = json.loads((trained / "newsmatch.json").read_text())
+    record = json.loads((trained_run / "newsmatch.json").read_text())
     assert record["runs"]["test"]["ensemble"]["weight"] == 0.25
     # alone, it gives the same
-    before = (trained / "runs" / "test" / "ensemble.tsv").read_text()
-    assert run("predict", "--output_dir", trained, "--runs", "ensemble", "--ensemble_weight", 0.25)[0] == 0
-    assert (trained / "runs" / "test" / "ensemble.tsv").read_text() == before
-    assert run("predict", "--output_dir", trained, "--ensemble_weight", 1.5)[0] == 2
+    before = (trained_run / "runs" / "test" / "ensemble.tsv").read_text()
+    assert run("predict", "--output_dir", trained_run, "--runs", "ensemble", "--ensemble_weight", 0.25)[0] == 0
+    assert (trained_run / "runs" / "test" / "ensemble.tsv").read_text() == before
+    assert run("predict", "--output_dir", trained_run, "--ensemble_weight", 1.5)[0] == 2
     # it is as stale as either of its runs
     record["runs"]["test"]["ensemble"]["model_sha256"] = "another"
-    (trained / "newsmatch.json").write_text(json.dumps(record))
-    code, _, err = run("evaluate", "--output_dir", trained)
+    (trained_run / "newsmatch.json").write_text(json.dumps(record))
+    code, _, err = run("evaluate", "--output_dir", trained_run)
     assert code == 2
     assert "ensemble.tsv is stale" in one_sentence(err)
 

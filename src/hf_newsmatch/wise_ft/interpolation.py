@@ -1,38 +1,98 @@
 """Weights between the zero-shot and the fine-tuned model: Equation 1 of the paper."""
 
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from numbers import Real
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from safetensors.torch import save_file
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+import ml_dtypes
+import numpy as np
+import yaml
+from tqdm.auto import tqdm
 
-from ..checkpoints import Weights, copy_settings, open_weights
-from ..errors import NewsMatchError
+from ..checkpoints import Weights, base_of, copy_settings, holds_weights, open_weights, raw_config, write_weights
+from ..errors import NewsMatchError, first_sentence
 from ..files import atomic_path
+from ..modeling import load_config
+
+if TYPE_CHECKING:
+    import torch
+
+Values = TypeVar("Values", np.ndarray, "torch.Tensor")
+
+TOWERS = {"vision": ("vision_model.*", "visual_projection.*"), "text": ("text_model.*", "text_projection.*")}
+DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+# Weights of a tensor that are worked on at a time, few enough for a processor's cache.
+_PIECE = 2**15
+# What the towers compute with beside their weights, whose names and shapes do not show it.
+_HIDDEN_SETTINGS = {
+    "text_config": ("num_attention_heads", "hidden_act", "layer_norm_eps"),
+    "vision_config": ("num_attention_heads", "hidden_act", "layer_norm_eps", "image_size", "patch_size"),
+}
+_SHOWN = 3
 
 
-def interpolate_tensor(zero_shot: torch.Tensor, fine_tuned: torch.Tensor, alpha: float) -> torch.Tensor:
-    """Equation 1 of the paper for one tensor: `(1 - alpha) * zero_shot + alpha * fine_tuned`.
+def equation_1(zero_shot: Values, fine_tuned: Values, alpha: float) -> Values:
+    """Equation 1 of the paper: `(1 - alpha) * zero_shot + alpha * fine_tuned`.
 
-    Computed in float32 and given in the fine-tuned one's dtype. At alpha 0 and 1 the input itself is copied, so that
-    the endpoints are their inputs bit for bit.
+    For arrays of NumPy and tensors of PyTorch alike. Both are written over, which takes half the time of a new one for
+    each step.
     """
-    if alpha == 0:
-        return zero_shot.to(fine_tuned.dtype)
-    if alpha == 1:
+    zero_shot *= 1 - alpha
+    fine_tuned *= alpha
+    zero_shot += fine_tuned
+    return zero_shot
+
+
+def interpolate_array(zero_shot: np.ndarray, fine_tuned: np.ndarray, alpha: float, dtype: np.dtype) -> np.ndarray:
+    """Equation 1 for one array, in `dtype`.
+
+    Each value is the formula's, rounded once: in float32 alone, four roundings add up to more than the last place, and
+    to any error where the two nearly cancel. At alpha 0 and 1 the input itself is given, cast where the dtypes differ,
+    so that the endpoints are their inputs bit for bit. Integers, which both have in common, stay as they are.
+    """
+    if not _is_floating(fine_tuned):
         return fine_tuned
-    return ((1 - alpha) * zero_shot.float() + alpha * fine_tuned.float()).to(fine_tuned.dtype)
+    if alpha in (0, 1):
+        return (fine_tuned if alpha else zero_shot).astype(dtype, copy=False)
+    return equation_1(zero_shot.astype(np.float64), fine_tuned.astype(np.float64), alpha).astype(dtype)
+
+
+def interpolate_tensor(zero_shot: "torch.Tensor", fine_tuned: "torch.Tensor", alpha: float) -> "torch.Tensor":
+    """The same as [`interpolate_array`] on any device, in the fine-tuned one's dtype."""
+    import torch
+
+    if not fine_tuned.is_floating_point():
+        return fine_tuned
+    if alpha in (0, 1):
+        return (fine_tuned if alpha else zero_shot).to(fine_tuned.dtype)
+    exact = torch.float32 if fine_tuned.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+    ends = (end.to(exact, copy=True) for end in (zero_shot, fine_tuned))
+    return equation_1(*ends, alpha).to(fine_tuned.dtype)
 
 
 def interpolate(
     zero_shot: str | Path,
     fine_tuned: str | Path,
-    alpha: float,
+    alpha: float | None,
     output_dir: str | Path,
     zero_shot_revision: str | None = None,
+    *,
+    fine_tuned_revision: str | None = None,
+    alpha_vision: float | None = None,
+    alpha_text: float | None = None,
+    logit_scale_with: str | None = None,
+    alphas: Mapping[str, float] | None = None,
+    extrapolate: bool = False,
+    dtype: str | None = None,
+    max_shard_size: int | str | None = None,
+    progress: bool = True,
 ) -> Path:
     """Write the WiSE-FT model of Equation 1 as an ordinary CLIP checkpoint in safetensors.
+
+    Both checkpoints are read, and the result is written, a piece of a tensor at a time.
 
     Args:
         zero_shot (`str` or `Path`):
@@ -40,64 +100,211 @@ def interpolate(
         fine_tuned (`str` or `Path`):
             Hub id or folder of the model after it; its configuration, tokenizer and processor go along.
         alpha (`float`):
-            From 0 (zero-shot) to 1 (fine-tuned).
+            From 0 (zero-shot) to 1 (fine-tuned). `None` when the alphas below cover every weight.
         output_dir (`str` or `Path`):
             The folder to write; it appears whole or not at all. An empty folder or another checkpoint is replaced.
-        zero_shot_revision (`str`, *optional*):
-            Branch, tag or commit of a zero-shot model on the Hub.
+        zero_shot_revision, fine_tuned_revision (`str`, *optional*):
+            Branch, tag or commit of a model on the Hub.
+        alpha_vision, alpha_text (`float`, *optional*):
+            Alpha of one tower with its projection, in place of `alpha`.
+        logit_scale_with (`str`, *optional*):
+            `"vision"` or `"text"`: the tower whose alpha `logit_scale` takes. By default it takes `alpha` or, without
+            one, the text tower's.
+        alphas (`Mapping[str, float]`, *optional*):
+            Alpha of the weights whose names match a pattern such as `"vision_model.encoder.layers.1?.*"`, in place of
+            those above; of several patterns that match, the last counts.
+        extrapolate (`bool`, *optional*, defaults to `False`):
+            Allow alphas below 0 and above 1.
+        dtype (`str`, *optional*):
+            `"float32"`, `"float16"` or `"bfloat16"`; by default each weight keeps the fine-tuned one's.
+        max_shard_size (`int` or `str`, *optional*):
+            Bytes, or a size such as `"2GB"`, above which the weights go to several files; one file by default.
+        progress (`bool`, *optional*, defaults to `True`):
+            Show a progress bar when it takes longer than a second.
 
     Returns:
         `Path`: the folder, which `CLIPModel.from_pretrained` and `CLIPProcessor.from_pretrained` load.
 
     Raises:
-        [`NewsMatchError`]: on an alpha outside [0, 1], a checkpoint that is none, two that do not fit, or an
-            `output_dir` that holds something else.
+        [`NewsMatchError`]: on an alpha outside [0, 1], a pattern that matches nothing, a checkpoint that is none, two
+            that do not fit, or an `output_dir` that holds something else.
     """
-    check_alpha(alpha)
+    choice = _patterns(alpha, alpha_vision, alpha_text, logit_scale_with, alphas, extrapolate)
+    if dtype is not None and dtype not in DTYPES:
+        raise NewsMatchError(f"There is no dtype '{dtype}' here; take one of {', '.join(DTYPES)}.")
     _check_replaceable(Path(output_dir))
-    with open_weights(zero_shot, zero_shot_revision) as theta_0, open_weights(fine_tuned) as theta_1:
+    with (
+        open_weights(zero_shot, zero_shot_revision) as theta_0,
+        open_weights(fine_tuned, fine_tuned_revision) as theta_1,
+    ):
         names = matching_names(theta_0, theta_1)
-        with atomic_path(output_dir) as temporary:
+        alpha_of = _alpha_of(names, choice)
+        layout = {name: _planned(theta_1.arrays[name], dtype) for name in names}
+        total = sum(array.nbytes for array in layout.values())
+        with (
+            atomic_path(output_dir) as temporary,
+            tqdm(total=total, desc="Interpolating", unit="B", unit_scale=True, delay=1, disable=not progress) as bar,
+        ):
+
+            def pieces(name: str) -> Iterator[np.ndarray]:
+                ends = theta_0.arrays[name].reshape(-1), theta_1.arrays[name].reshape(-1)
+                for start in range(0, ends[1].size, _PIECE):
+                    part = slice(start, start + _PIECE)
+                    piece = interpolate_array(ends[0][part], ends[1][part], alpha_of[name], layout[name].dtype)
+                    yield piece
+                    bar.update(piece.nbytes)
+
             temporary.mkdir()
-            copy_settings(theta_1, temporary)
-            tensors = {name: interpolate_tensor(theta_0[name], theta_1[name], alpha).contiguous() for name in names}
-            save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
+            copy_settings(theta_1, temporary, dtype)
+            write_weights(temporary, layout, pieces, max_shard_size)
     return Path(output_dir)
 
 
-def check_alpha(alpha: float) -> None:
+def check_alpha(alpha: float, extrapolate: bool = False) -> None:
     """Refuse an alpha outside [0, 1], NaN, or what is no number, with a [`NewsMatchError`]."""
-    if not (isinstance(alpha, Real) and 0 <= alpha <= 1):
+    if not (isinstance(alpha, Real) and math.isfinite(alpha)):
         raise NewsMatchError(f"alpha must be a number between 0 (zero-shot) and 1 (fine-tuned), not {alpha!r}.")
+    if not (extrapolate or 0 <= alpha <= 1):
+        raise NewsMatchError(
+            f"alpha must lie between 0 (zero-shot) and 1 (fine-tuned), not at {alpha!r}; --extrapolate allows it."
+        )
 
 
-def _check_replaceable(folder: Path) -> None:
-    """Refuse to replace anything but an empty folder or a checkpoint, with a [`NewsMatchError`]."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    weights = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
-    if not ((folder / "config.json").is_file() and any((folder / name).is_file() for name in weights)):
-        raise NewsMatchError(f"{folder} is no checkpoint and is not replaced by one; name another output_dir.")
+def read_alphas(file: str | Path) -> dict[str, float]:
+    """Read alphas by pattern from a YAML file, as [`interpolate`] takes them.
+
+    Raises:
+        [`NewsMatchError`]: when there is no such file, or it is no list of patterns with their alphas.
+    """
+    try:
+        alphas = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NewsMatchError(f"{file} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise NewsMatchError(f"{file} is not YAML: {first_sentence(error)}.") from error
+    if not (isinstance(alphas, dict) and alphas and all(isinstance(pattern, str) for pattern in alphas)):
+        raise NewsMatchError(f"{file} is to hold lines like `vision_model.encoder.layers.1?.*: 0.3`.")
+    return alphas
 
 
 def matching_names(theta_0: Weights, theta_1: Weights) -> list[str]:
     """The names of the weights that both checkpoints hold, in order, checked to agree.
 
     Raises:
-        [`NewsMatchError`]: on a name that only one of them has, or a shape that differs.
+        [`NewsMatchError`]: on a name that only one of them has, a shape or an integer buffer that differs, or a
+            configuration by which equal weights would mean something else.
     """
     names_0, names_1 = set(theta_0.names), set(theta_1.names)
-    if names_0 != names_1:
-        name = min(names_0 ^ names_1)
-        has, lacks = (theta_0, theta_1) if name in names_0 else (theta_1, theta_0)
+    shapes = {
+        name: (theta_0.arrays[name].shape, theta_1.arrays[name].shape)
+        for name in theta_1.names
+        if name in names_0 and theta_0.arrays[name].shape != theta_1.arrays[name].shape
+    }
+    differences = []
+    for theta, only in ((theta_0, names_0 - names_1), (theta_1, names_1 - names_0)):
+        if only:
+            differences.append(f"only {theta.source} has {_first(sorted(only))}")
+    if shapes:
+        sizes = [f"{name} {list(first)} and {list(second)}" for name, (first, second) in shapes.items()]
+        differences.append(f"of another shape are {_first(sizes)}")
+    differences = differences or _config_differences(theta_0, theta_1)
+    if differences:
+        base = base_of(theta_1)
+        origin = f"; {theta_1.source} was fine-tuned from {base}" if base else ""
         raise NewsMatchError(
-            f"{theta_0.source} and {theta_1.source} are not the same architecture: {len(names_0 ^ names_1)} weights"
-            f" are in one only, first '{name}', which {has.source} has and {lacks.source} lacks."
+            f"{theta_0.source} and {theta_1.source} do not fit together: {'; '.join(differences)}{origin}."
         )
     for name in theta_1.names:
-        if theta_0.shape(name) != theta_1.shape(name):
+        pair = theta_0.arrays[name], theta_1.arrays[name]
+        if not all(map(_is_floating, pair)) and not np.array_equal(*pair):
             raise NewsMatchError(
-                f"{theta_0.source} and {theta_1.source} do not fit: '{name}' has shape {theta_0.shape(name)} in the"
-                f" first and {theta_1.shape(name)} in the second."
+                f"The buffer '{name}' holds integers that differ between {theta_0.source} and {theta_1.source}: there"
+                " is nothing between them."
             )
     return theta_1.names
+
+
+def _first(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more
+
+
+def _config_differences(theta_0: Weights, theta_1: Weights) -> list[str]:
+    first, second = (_hidden_settings(theta) for theta in (theta_0, theta_1))
+    return [
+        f"{name} is {first[name]} in the first and {second[name]} in the second"
+        for name in first
+        if first[name] != second[name]
+    ]
+
+
+def _hidden_settings(theta: Weights) -> dict[str, Any]:
+    config = raw_config(theta)
+    written = (set(config.get(tower) or {}) >= set(names) for tower, names in _HIDDEN_SETTINGS.items())
+    if config.get("model_type") != "clip" or not all(written):
+        # transformers knows what is left out, but takes seconds to start
+        config = load_config(theta.source, theta.revision).to_dict()
+    return {f"{name} in {tower}": config[tower][name] for tower, names in _HIDDEN_SETTINGS.items() for name in names}
+
+
+def _patterns(
+    alpha: float | None,
+    alpha_vision: float | None,
+    alpha_text: float | None,
+    logit_scale_with: str | None,
+    alphas: Mapping[str, float] | None,
+    extrapolate: bool,
+) -> list[tuple[str, float]]:
+    """All the ways to name alphas as one: patterns of names, each with its alpha; the last that matches counts."""
+    towers = {"vision": alpha_vision, "text": alpha_text}
+    patterns = [("*", alpha)] if alpha is not None else []
+    for tower, value in towers.items():
+        if value is not None:
+            patterns += [(pattern, value) for pattern in TOWERS[tower]]
+    follows = logit_scale_with or ("text" if alpha is None else None)
+    if follows is not None:
+        if follows not in towers:
+            raise NewsMatchError(f"logit_scale goes with vision or text, not with '{follows}'.")
+        if towers[follows] is not None:
+            patterns.append(("logit_scale", towers[follows]))
+        elif logit_scale_with:
+            raise NewsMatchError(f"logit_scale cannot go with the {follows} tower, which has no alpha of its own.")
+    patterns += (alphas or {}).items()
+    if not patterns:
+        raise NewsMatchError("No alpha is given.")
+    for _, value in patterns:
+        check_alpha(value, extrapolate)
+    return patterns
+
+
+def _alpha_of(names: Sequence[str], patterns: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """The alpha of each weight."""
+    chosen = {}
+    for pattern, alpha in patterns:
+        matched = [name for name in names if fnmatchcase(name, pattern)]
+        if not matched:
+            raise NewsMatchError(f"The pattern '{pattern}' matches no weight; their names are like '{names[0]}'.")
+        chosen.update(dict.fromkeys(matched, alpha))
+    left = [name for name in names if name not in chosen]
+    if left:
+        raise NewsMatchError(f"No alpha is given for {_first(left)}; name one with --alpha for the rest.")
+    return chosen
+
+
+def _is_floating(array: np.ndarray) -> bool:
+    # numpy does not count bfloat16 among its own
+    return array.dtype.kind not in "iub"
+
+
+def _planned(array: np.ndarray, dtype: str | None) -> np.ndarray:
+    """An array as a fine-tuned one will become, which takes no memory."""
+    chosen = DTYPES[dtype] if dtype and _is_floating(array) else array.dtype
+    return np.broadcast_to(np.empty((), chosen), array.shape)
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse to replace anything but an empty folder or a checkpoint, with a [`NewsMatchError`]."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not ((folder / "config.json").is_file() and holds_weights(folder)):
+        raise NewsMatchError(f"{folder} is no checkpoint and is not replaced by one; name another output_dir.")

@@ -1,0 +1,61 @@
+"""Publish a fine-tuned or WiSE-FT checkpoint, or the family of its alphas, on the Hugging Face Hub.
+
+    python scripts/push_to_hub.py --output_dir outputs/rss --hub_model_id user/name --dry_run    # show, send nothing
+    python scripts/push_to_hub.py --output_dir outputs/rss --hub_model_id user/name
+    python scripts/push_to_hub.py --output_dir outputs/rss --hub_model_id user/name --family --hub_private_repo false
+
+Sends the files of the checkpoint, a model card and the provenance, and nothing else.
+"""
+
+import logging
+
+from rich.table import Table
+
+from hf_newsmatch.arguments import CardArguments, PushArguments, parse_arguments, set_up_logging
+from hf_newsmatch.console import make_console
+from hf_newsmatch.errors import NewsMatchError, exits_cleanly
+from hf_newsmatch.experiment import Experiment
+from hf_newsmatch.hub import Upload, collect, publish
+from hf_newsmatch.model_card import find_license
+
+logger = logging.getLogger("hf_newsmatch.push_to_hub")
+
+
+@exits_cleanly
+def main() -> None:
+    push_args, card_args = parse_arguments(PushArguments, CardArguments, description=__doc__.splitlines()[0])
+    set_up_logging()
+    experiment = Experiment.open(push_args.output_dir)
+    if push_args.dry_run:
+        show(experiment, push_args, card_args)
+    else:
+        logger.info("The model is at %s.", publish(experiment, push_args, card_args))
+
+
+def show(experiment: Experiment, push_args: PushArguments, card_args: CardArguments) -> None:
+    """What would be sent; without the base model's licence where only the network could tell it."""
+    try:
+        license = find_license(experiment, card_args, push_args.hub_token)
+    except NewsMatchError as error:
+        logger.warning("Pushing would stop here, or look on the Hub first: %s", error)
+        license = {}
+    console = make_console()
+    uploads = collect(experiment, push_args, card_args, license)
+    for upload in uploads:
+        console.print(file_table(upload, push_args.hub_model_id))
+    console.print(uploads[-1].card, markup=False, highlight=False, soft_wrap=True)
+    logger.info("Nothing was sent.")
+
+
+def file_table(upload: Upload, repo_id: str) -> Table:
+    """The files of a branch and their sizes."""
+    table = Table(title=f"{repo_id}, branch {upload.branch}")
+    table.add_column("file")
+    table.add_column("bytes", justify="right")
+    for name in sorted(upload.files):
+        table.add_row(name, f"{upload.size(name):,}")
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""A published checkpoint at work: the pictures that go with a text."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import CLIPModel, CLIPProcessor
+
+from .embeddings import embed_images, embed_texts
+from .errors import NewsMatchError
+from .modeling import best_device, load_clip
+from .retrieval import Ranking, rank
+
+
+class NewsMatcher:
+    """Ranks pictures for news texts with one CLIP checkpoint.
+
+    The numbers are those of plain `transformers`: cosine similarities of `model.get_text_features` and
+    `model.get_image_features`. What it adds are batches, pictures as they come (see [`open_picture`]), and names.
+
+    Args:
+        model (`CLIPModel`), processor (`CLIPProcessor`):
+            One checkpoint, as [`load_clip`] gives it.
+
+    Example:
+
+    ```python
+    >>> matcher = NewsMatcher.from_pretrained("demo")
+    >>> ranking = matcher.rank(["Storm closes the harbour"], ["harbour.jpg", "stadium.jpg"], k=1)
+    >>> ranking.image_ids  # [["harbour.jpg"]]
+    ```
+    """
+
+    def __init__(self, model: CLIPModel, processor: CLIPProcessor):
+        self.model, self.processor = model.eval(), processor
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | Path, revision: str | None = None, device: str | torch.device | None = None
+    ) -> "NewsMatcher":
+        """Load a checkpoint.
+
+        Args:
+            name_or_path (`str` or `Path`):
+                A Hub id, a folder, or `"demo"`, the tiny CLIP inside the package.
+            revision (`str`, *optional*):
+                Branch, tag or commit of a Hub id, like `"alpha-0.40"` of a family.
+            device (`str` or `torch.device`, *optional*):
+                Where to work; the accelerator by default, when there is one.
+
+        Raises:
+            [`NewsMatchError`]: when there is no such checkpoint, or it is no CLIP.
+        """
+        model, processor = load_clip(name_or_path, revision)
+        return cls(model.to(device or best_device()), processor)
+
+    def embed_texts(self, texts: Sequence[str], batch_size: int = 256, progress: bool = False) -> torch.Tensor:
+        """Unit-length embeddings of texts, of shape `(texts, d)`, float32 on the CPU."""
+        return embed_texts(self.model, self.processor, texts, batch_size, progress)
+
+    def embed_images(
+        self, images: Sequence[Any], batch_size: int = 64, num_workers: int = 0, progress: bool = True
+    ) -> torch.Tensor:
+        """Unit-length embeddings of pictures, of shape `(pictures, d)`, float32 on the CPU.
+
+        An archive is embedded once and kept; [`rank`] takes the embeddings in place of the pictures.
+        """
+        return embed_images(self.model, self.processor, images, batch_size, num_workers, progress)
+
+    def rank(
+        self,
+        texts: Sequence[str] | Mapping[str, str],
+        images: Sequence[Any] | Mapping[str, Any] | torch.Tensor,
+        k: int = 10,
+        image_ids: Sequence[str] | None = None,
+    ) -> Ranking:
+        """Rank pictures for each text by cosine similarity, best first.
+
+        Args:
+            texts (`Sequence[str]` or `Mapping[str, str]`):
+                The texts, or their ids to them. Without ids, a text's id is its place: `"0"`, `"1"` …
+            images (`Sequence`, `Mapping[str, Any]` or `torch.Tensor` of shape `(pictures, d)`):
+                The pictures in whatever form [`open_picture`] opens, or their ids to them, or what [`embed_images`]
+                made of them. Without ids, a file is its own name and anything else has its place.
+            k (`int`, *optional*, defaults to 10):
+                How many pictures a text; fewer when there are fewer.
+            image_ids (`Sequence[str]`, *optional*):
+                The ids of the pictures, one each.
+
+        Returns:
+            [`Ranking`] with `article_ids`, and for each `image_ids` and `scores`.
+
+        Raises:
+            [`NewsMatchError`]: on a text alone in place of several, a picture that cannot be opened, ids that repeat
+                or are not as many as the pictures, or no pictures.
+        """
+        if isinstance(texts, str):
+            raise NewsMatchError("texts is one string; give a list of them, or a mapping of ids to texts.")
+        if isinstance(images, str | os.PathLike):
+            raise NewsMatchError("images is one path; give a list of pictures, or a mapping of ids to pictures.")
+        if isinstance(texts, Mapping):
+            article_ids, texts = list(texts), list(texts.values())
+        else:
+            article_ids = [str(place) for place in range(len(texts))]
+        if isinstance(images, Mapping):
+            if image_ids is not None:
+                raise NewsMatchError("The mapping of images has their ids already; leave image_ids out.")
+            image_ids, images = list(images), list(images.values())
+        elif image_ids is None:
+            image_ids = [_image_id(image, place) for place, image in enumerate(images)]
+        if not isinstance(images, torch.Tensor):
+            images = self.embed_images(images, progress=len(images) > 64)
+        return rank(self.embed_texts(texts), images, article_ids, image_ids, k)
+
+
+def _image_id(image: Any, place: int) -> str:
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else str(place)

@@ -1,0 +1,79 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hf_newsmatch import NewsMatchError, load_clip
+from hf_newsmatch.checkpoints import copy_settings, open_weights
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A folder with weights of many dtypes."""
+    tensors = {str(dtype): torch.arange(6).reshape(2, 3).to(dtype) for dtype in DTYPES}
+    tensors |= {"logit_scale": torch.tensor(2.5), "empty": torch.zeros(0, 4)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    return tmp_path
+
+
+def test_weights_are_what_safetensors_loads(mixed):
+    expected = load_file(mixed / "model.safetensors")
+    before = (mixed / "model.safetensors").read_bytes()
+    with open_weights(mixed) as weights:
+        assert set(weights.names) == set(expected)
+        for name, tensor in expected.items():
+            assert weights[name].dtype == tensor.dtype
+            assert torch.equal(weights[name], tensor)
+        # what is done with them does not reach the file
+        weights["logit_scale"].zero_()
+    assert (mixed / "model.safetensors").read_bytes() == before
+
+
+def test_a_type_that_no_clip_has(mixed):
+    tensors = {"logit_scale": torch.zeros(2, dtype=torch.float8_e4m3fn)}
+    save_file(tensors, mixed / "model.safetensors")
+    with (
+        pytest.raises(NewsMatchError, match=r"'logit_scale' in .*is of type F8_E4M3, which no CLIP checkpoint has"),
+        open_weights(mixed),
+    ):
+        pass
+
+
+def test_pickled_bfloat16(checkpoints, tmp_path):
+    folder = tmp_path / "pickled"
+    shutil.copytree(checkpoints / "zero_shot", folder)
+    (folder / "model.safetensors").unlink()
+    model, _ = load_clip(checkpoints / "zero_shot", dtype=torch.bfloat16)
+    model.config.save_pretrained(folder)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    with open_weights(folder) as weights:
+        for name, tensor in model.state_dict().items():
+            assert weights[name].dtype == torch.bfloat16
+            assert torch.equal(weights[name], tensor)
+
+
+def test_settings_go_along_as_they_are(checkpoints, tmp_path):
+    with open_weights(checkpoints / "fine_tuned") as weights:
+        copy_settings(weights, tmp_path)
+        for file in tmp_path.iterdir():
+            assert file.read_bytes() == (checkpoints / "fine_tuned" / file.name).read_bytes()
+        copied = {file.name for file in tmp_path.iterdir()}
+        assert copied == {file.name for file in (checkpoints / "fine_tuned").iterdir()} - {"model.safetensors"}
+        copy_settings(weights, tmp_path, "float16")
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config == json.loads((checkpoints / "fine_tuned" / "config.json").read_text()) | {"dtype": "float16"}
+
+
+def test_refuses_a_checkpoint_without_image_settings(checkpoints, tmp_path):
+    shutil.copytree(checkpoints / "fine_tuned", tmp_path / "bare")
+    (tmp_path / "bare" / "processor_config.json").unlink()
+    with (
+        open_weights(tmp_path / "bare") as weights,
+        pytest.raises(NewsMatchError, match=r"bare' has no processor_config\.json or preprocessor_config\.json"),
+    ):
+        copy_settings(weights, tmp_path)

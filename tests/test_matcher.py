@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model, make_picture
+from PIL import Image
+from transformers import CLIPModel, CLIPProcessor
+
+from hf_newsmatch import NewsMatcher, NewsMatchError
+
+TEXTS = ["storm at the harbour", "the cup final, again", "storm at the harbour"]
+
+
+@pytest.fixture
+def matcher(checkpoints) -> NewsMatcher:
+    return NewsMatcher.from_pretrained(checkpoints / "fine_tuned", device="cpu")
+
+
+@pytest.fixture
+def files(tmp_path) -> list[str]:
+    names = [str(tmp_path / f"{seed}.png") for seed in range(5)]
+    for seed, name in enumerate(names):
+        make_picture(seed).save(name)
+    return names
+
+
+def test_the_numbers_of_plain_transformers(matcher, checkpoints, files):
+    model = CLIPModel.from_pretrained(checkpoints / "fine_tuned")
+    processor = CLIPProcessor.from_pretrained(checkpoints / "fine_tuned", backend="pil")
+    pictures = [Image.open(file) for file in files]
+    inputs = processor(text=TEXTS, images=pictures, padding=True, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        outputs = model(**inputs)
+    expected = (outputs.text_embeds @ outputs.image_embeds.T).numpy()
+
+    ranking = matcher.rank(TEXTS, files, k=5)
+    assert ranking.article_ids == ["0", "1", "2"]
+    for row, names, scores in zip(expected, ranking.image_ids, ranking.scores):
+        assert names == [files[place] for place in np.argsort(-row, kind="stable")]
+        np.testing.assert_allclose(scores, -np.sort(-row), atol=1e-6)
+
+
+def test_pictures_in_every_form(matcher, files):
+    expected = matcher.rank(TEXTS, files, k=3)
+    opened = matcher.rank(TEXTS, [Image.open(file) for file in files], k=3)
+    assert [[files[int(place)] for place in row] for row in opened.image_ids] == expected.image_ids
+    named = matcher.rank(
+        {"a": TEXTS[0], "b": TEXTS[1]}, {f"p{n}": Path(file).read_bytes() for n, file in enumerate(files)}, k=3
+    )
+    assert named.article_ids == ["a", "b"]
+    assert [[files[int(name[1:])] for name in row] for row in named.image_ids] == expected.image_ids[:2]
+    assert named.scores == expected.scores[:2]
+
+
+def test_an_archive_is_embedded_once(matcher, files):
+    archive = matcher.embed_images(files, progress=False)
+    assert (archive.shape, archive.dtype) == ((5, 8), torch.float32)
+    torch.testing.assert_close(archive.norm(dim=1), torch.ones(5))
+    expected = matcher.rank(TEXTS, files)
+    ranking = matcher.rank(TEXTS, archive, image_ids=files)
+    assert (ranking.image_ids, ranking.scores) == (expected.image_ids, expected.scores)
+    assert matcher.rank(TEXTS, archive).image_ids[0] == [str(files.index(name)) for name in expected.image_ids[0]]
+
+
+def test_dropout_is_off(processor, files):
+    """A model that comes from training is in training mode."""
+    model = make_model(processor)
+    model.config.text_config.attention_dropout = 0.5
+    assert not NewsMatcher(model.train(), processor).model.training
+
+
+@pytest.mark.parametrize(
+    ("texts", "images", "options", "message"),
+    [
+        ("one headline", ["p"], {}, "texts is one string"),
+        (["a"], "picture.jpg", {}, "images is one path"),
+        (["a"], [], {}, "no candidate pictures"),
+        (["a"], ["nowhere.jpg"], {}, "nowhere.jpg cannot be used: missing"),
+        (["a"], torch.eye(3, 8), {"image_ids": ["p", "q"]}, "2 image ids but 3"),
+        (["a"], torch.eye(2, 8), {"image_ids": ["p", "p"]}, "'p' occurs more than once"),
+        (["a"], torch.eye(2, 9), {}, "8 dimensions and those of images 9"),
+        (["a"], torch.eye(2, 8), {"k": 0}, "k must be at least 1"),
+        (["a"], {"p": "nowhere.jpg"}, {"image_ids": ["q"]}, "leave image_ids out"),
+    ],
+)
+def test_what_is_refused(matcher, texts, images, options, message):
+    with pytest.raises(NewsMatchError, match=message):
+        matcher.rank(texts, images, **options)
+
+
+def test_no_checkpoint(tmp_path):
+    with pytest.raises(NewsMatchError, match="No CLIP checkpoint"):
+        NewsMatcher.from_pretrained(tmp_path)
