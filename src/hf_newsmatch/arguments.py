@@ -209,7 +209,7 @@ class PredictArguments:
             "help": "Rank again, beside the plain ranking of each run: dual_softmax, csls, querybank, sinkhorn or"
             " assignment, or several. All but querybank are transductive: they assume the whole test set at hand, and"
             " the ranking of an article depends on the other articles. Their settings are searched on the validation"
-            " part."
+            " part. Where many articles share pictures, assignment may rank worse than none."
         },
     )
     k: int = field(default=100, metadata={"help": "Pictures an article."})
