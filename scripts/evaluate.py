@@ -14,7 +14,7 @@ from hf_newsmatch.arguments import EvaluateArguments, parse_arguments, set_up_lo
 from hf_newsmatch.console import WIDTH, make_console
 from hf_newsmatch.data.newsimages import load_articles, load_gold, load_images
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.experiment import Experiment
+from hf_newsmatch.experiment import Experiment, plain
 from hf_newsmatch.files import atomic_path, write_json
 from hf_newsmatch.metrics import compare_runs
 from hf_newsmatch.metrics.tables import markdown_table, terminal_table
@@ -78,7 +78,10 @@ def compare_experiment(args: EvaluateArguments) -> dict[str, dict[str, Any]]:
             logger.warning("The %s part has no gold and cannot be scored.", split)
             continue
         rankings = experiment.rankings(split)
-        comparisons[split] = compare_runs(rankings, gold, args.ks, experiment.candidates(split), args.seed)
+        # what was ranked again is compared with the plain ranking of the same model
+        baselines = {run: plain(run) for run in rankings if run != plain(run)}
+        candidates = experiment.candidates(split)
+        comparisons[split] = compare_runs(rankings, gold, args.ks, candidates, args.seed, baselines)
     if not comparisons:
         raise NewsMatchError(f"{args.output_dir} has no prediction that can be scored; run scripts/predict.py first.")
     return comparisons

@@ -4,7 +4,7 @@ import shutil
 import pytest
 from conftest import make_picture, write_news_folder, write_test_lists
 
-from hf_newsmatch import NewsMatchError
+from hf_newsmatch import NewsMatchError, Ranking, write_predictions
 from hf_newsmatch.arguments import DataArguments, ModelArguments
 from hf_newsmatch.experiment import Experiment, load_news_data
 from hf_newsmatch.files import sha256
@@ -286,3 +286,31 @@ def test_a_record_that_is_none_is_one_sentence(tmp_path, content):
     (tmp_path / "newsmatch.json").write_text(content)
     with pytest.raises(NewsMatchError, match="damaged"):
         Experiment.open(tmp_path)
+
+
+def test_rerankings_go_with_the_run_that_they_rank_again(news, model_args, tmp_path):
+    experiment, data = Experiment.create(tmp_path / "run", arguments(news), model_args)
+    experiment.start()
+    part = data.parts["test"]
+    ranking = Ranking([part.articles["article_id"][0]], [["P0"]], [[0.5]])
+
+    def write(run, **settings):
+        write_predictions(ranking, experiment.run_file("test", run))
+        experiment.register_run("test", run, part, **settings)
+
+    write("zero_shot")
+    write("zero_shot+csls", rerank={"method": "csls"})
+    write("ensemble", weight=0.5)
+    write("ensemble+csls", weight=0.5, rerank={"method": "csls"})
+    write("zero_shot+sinkhorn", rerank={"method": "sinkhorn"})
+    order = ["zero_shot", "zero_shot+csls", "zero_shot+sinkhorn", "ensemble", "ensemble+csls"]
+    assert list(Experiment.open(tmp_path / "run").rankings("test")) == order
+    write("zero_shot")
+    write("ensemble", weight=0.5)
+    assert list(experiment.rankings("test")) == order, "the same again changes nothing"
+    write("ensemble", weight=0.25)
+    assert list(experiment.rankings("test")) == order[:4]
+    assert not list(experiment.run_file("test", "x").parent.glob("ensemble+csls.*"))
+    experiment.record["runs"]["test"]["zero_shot+csls"]["model_sha256"] = "another"
+    with pytest.raises(NewsMatchError, match=r"zero_shot\+csls\.tsv is stale"):
+        experiment.rankings("test")

@@ -45,7 +45,7 @@ def test_chunks_change_nothing(monkeypatch):
     text_embeds, image_embeds = torch.randn(11, 4), torch.randn(7, 4)
     articles, images = [f"a{n}" for n in range(11)], [f"p{n}" for n in range(7)]
     whole = rank(text_embeds, image_embeds, articles, images, 5)
-    monkeypatch.setattr("hf_newsmatch.retrieval._CHUNK", 14)
+    monkeypatch.setattr("hf_newsmatch.retrieval.CHUNK", 14)
     assert rank(text_embeds, image_embeds, articles, images, 5).image_ids == whole.image_ids
 
 

@@ -203,14 +203,26 @@ class PredictArguments:
     ensemble_weight: float = field(
         default=0.5, metadata={"help": "The fine-tuned model's share in the ensemble, from 0 to 1."}
     )
+    rerank: list[str] = field(
+        default_factory=lambda: ["none"],
+        metadata={
+            "help": "Rank again, beside the plain ranking of each run: dual_softmax, csls, querybank, sinkhorn or"
+            " assignment, or several. All but querybank are transductive: they assume the whole test set at hand, and"
+            " the ranking of an article depends on the other articles. Their settings are searched on the validation"
+            " part. Where many articles share pictures, assignment may rank worse than none."
+        },
+    )
     k: int = field(default=100, metadata={"help": "Pictures an article."})
     batch_size: int = field(default=64, metadata={"help": "Texts or pictures a forward pass."})
     num_workers: int = field(default=0, metadata={"help": "Processes that decode pictures; 0 for none extra."})
 
     def __post_init__(self):
+        from .rerank import check_method
         from .retrieval import MAX_RANK
 
         _check_least(self, k=1, batch_size=1, num_workers=0)
+        for method in self.rerank:
+            check_method(method)
         if not 0 <= self.ensemble_weight <= 1:
             raise ValueError(f"--ensemble_weight must lie between 0 and 1, not {self.ensemble_weight:g}.")
         if self.k > MAX_RANK:

@@ -33,6 +33,7 @@ RUNS = ("zero_shot", "fine_tuned", "wise_ft", "ensemble")
 ALPHA_FOLDER = "wise_ft_alpha_"
 # the runs that an ensemble joins; it has no checkpoint of its own
 ENSEMBLE = ("zero_shot", "fine_tuned")
+_RERANKED = "+"  # between a run and the method that ranked it again, in the names of both
 _FILE_ARGUMENTS = ("articles_file", "test_articles_file", "test_images", "gold_file")
 _TEST_ARGUMENTS = ("test_articles_file", "test_images", "test_image_dir", "gold_file")
 _NEEDED = (("base_model", "id"), ("base_model", "sha256"), ("data", "files"), ("data", "test_list"))
@@ -298,18 +299,29 @@ class Experiment:
         """Where a run's prediction file of a part is."""
         return self.output_dir / "runs" / split / f"{run}.tsv"
 
-    def register_run(self, split: str, run: str, part: Part, **settings: Any) -> None:
-        """Record which weights and settings a prediction file was made with, and keep what scoring it needs."""
+    def register_run(
+        self, split: str, run: str, part: Part, rerank: Mapping[str, Any] | None = None, **settings: Any
+    ) -> None:
+        """Record which weights and settings a prediction file was made with, and keep what scoring it needs.
+
+        `rerank` is how a run of [`reranked`] was made. When a plain run comes from other weights or settings than
+        before, its re-rankings are removed: they would pass for this one's.
+        """
         folder = self.output_dir / "runs" / split
         _write_columns(folder / "candidates.tsv", image_id=part.images["image_id"])
         if part.gold is not None:
             _write_columns(folder / "gold.tsv", article_id=part.gold.keys(), image_id=part.gold.values())
         else:
             (folder / "gold.tsv").unlink(missing_ok=True)
-        self.record.setdefault("runs", {}).setdefault(split, {})[run] = {
-            "model_sha256": self.model_sha256(run),
-            **settings,
-        }
+        made = self.record.setdefault("runs", {}).setdefault(split, {})
+        entry = {"model_sha256": self.model_sha256(plain(run)), **settings}
+        if rerank is None:
+            for name in [name for name in made if name != run and plain(name) == run]:
+                if {key: value for key, value in made[name].items() if key != "rerank"} != entry:
+                    del made[name]
+                    for file in (self.run_file(split, name), self.run_file(split, name).with_suffix(".parquet")):
+                        file.unlink(missing_ok=True)
+        made[run] = entry if rerank is None else {**entry, "rerank": dict(rerank)}
         self.save()
 
     def predicted_splits(self) -> list[str]:
@@ -317,7 +329,7 @@ class Experiment:
         return list(self.record.get("runs", {}))
 
     def rankings(self, split: str) -> "dict[str, Ranking]":
-        """The rankings of a part by run, in the order of `RUNS`, as far as they were made.
+        """The rankings of a part by run, in the order of `RUNS`, each with its re-rankings, as far as they were made.
 
         Raises:
             [`NewsMatchError`]: when a model has changed since its run was made.
@@ -326,12 +338,13 @@ class Experiment:
 
         made = self.record["runs"][split]
         for run in made:
-            if made[run]["model_sha256"] != self.model_sha256(run):
+            if made[run]["model_sha256"] != self.model_sha256(plain(run)):
                 raise NewsMatchError(
                     f"{self.run_file(split, run)} is stale, its model has changed or gone since; run"
                     " scripts/predict.py again."
                 )
-        return {run: read_predictions(self.run_file(split, run)) for run in RUNS if run in made}
+        order = sorted(made, key=lambda run: (RUNS.index(plain(run)), run != plain(run)))
+        return {run: read_predictions(self.run_file(split, run)) for run in order}
 
     def gold(self, split: str) -> dict[str, str] | None:
         """The true pictures of a predicted part, when they are known."""
@@ -344,6 +357,16 @@ class Experiment:
         """The candidate pictures of a predicted part."""
         with open(self.output_dir / "runs" / split / "candidates.tsv", encoding="utf-8", newline="") as stream:
             return [row["image_id"] for row in csv.DictReader(stream, delimiter="\t")]
+
+
+def reranked(run: str, method: str) -> str:
+    """The name of a run that was ranked again."""
+    return f"{run}{_RERANKED}{method}"
+
+
+def plain(run: str) -> str:
+    """The run whose model a run has: itself, or what it ranks again."""
+    return run.partition(_RERANKED)[0]
 
 
 def load_news_data(

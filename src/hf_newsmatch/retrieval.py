@@ -18,7 +18,7 @@ from .errors import NewsMatchError, first_sentence
 from .files import atomic_path
 
 MAX_RANK = 100  # what the task accepts of each article's list
-_CHUNK = 2**26  # similarities held at a time, a quarter of a GiB in float32
+CHUNK = 2**22  # similarities held at a time: 16 MiB in float32, so few that they stay near the processor
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Ranking:
         image_ids (`list[list[str]]`):
             The pictures of each article, best first, at most 100.
         scores (`list[list[float]]`, *optional*):
-            The cosine similarity of each; a prediction file does not hold them.
+            The cosine similarity of each, or what a re-ranking made of it; a prediction file does not hold them.
     """
 
     article_ids: list[str]
@@ -76,20 +76,12 @@ def rank(
     # a column of `datasets` reads the table again for each id
     article_ids, image_ids = list(article_ids), list(image_ids)
     text_embeds, image_embeds = text_embeds.float(), image_embeds.float()
-    _check_ids(article_ids, text_embeds, "article")
-    _check_ids(image_ids, image_embeds, "image")
+    check_embeddings(text_embeds, image_embeds, article_ids, image_ids)
     if k < 1:
         raise NewsMatchError(f"k must be at least 1, not {k}.")
-    if not len(image_ids):
-        raise NewsMatchError("There are no candidate pictures to rank.")
-    if text_embeds.shape[1] != image_embeds.shape[1]:
-        raise NewsMatchError(
-            f"The embeddings of articles have {text_embeds.shape[1]} dimensions and those of images"
-            f" {image_embeds.shape[1]}; take both from the same checkpoint."
-        )
     k = min(k, len(image_ids))
     indices, scores = [], []
-    for rows in text_embeds.split(max(1, _CHUNK // len(image_ids))):
+    for rows in text_embeds.split(max(1, CHUNK // len(image_ids))):
         chunk_indices, chunk_scores = _stable_topk(rows @ image_embeds.T, k)
         indices += chunk_indices.tolist()
         scores += chunk_scores.tolist()
@@ -154,16 +146,35 @@ def embed_articles(
 
 def _stable_topk(similarities: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """`torch.topk` that orders ties by position, which `topk` itself does not promise."""
-    values, indices = similarities.topk(k, dim=1)
-    # where the last place is tied with places left out, topk took any of them: sort those (rare) rows wholly
-    tied = (similarities >= values[:, -1:]).sum(dim=1) > k
-    if tied.any():
-        exact = similarities[tied].sort(dim=1, descending=True, stable=True)
-        values[tied], indices[tied] = exact.values[:, :k], exact.indices[:, :k]
-    # within the k: by position first, then stably by value
-    indices, order = indices.sort(dim=1)
-    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return indices.gather(1, order), values
+    # one place more than asked for shows whether the last is tied with one left out
+    values, indices = similarities.topk(min(k + 1, similarities.shape[1]), dim=1)
+    equal = values[:, 1:] == values[:, :-1]
+    values, indices = values[:, :k], indices[:, :k]
+    tied = equal.any(dim=1)
+    if tied.any():  # rarely: by position first, then stably by value
+        by_position, order = indices[tied].sort(dim=1)
+        values[tied], order = values[tied].gather(1, order).sort(dim=1, descending=True, stable=True)
+        indices[tied] = by_position.gather(1, order)
+    cut = equal[:, k - 1 :].any(dim=1)
+    if cut.any():  # topk took any of the tied: sort these rows wholly
+        exact = similarities[cut].sort(dim=1, descending=True, stable=True)
+        values[cut], indices[cut] = exact.values[:, :k], exact.indices[:, :k]
+    return indices, values
+
+
+def check_embeddings(
+    text_embeds: torch.Tensor, image_embeds: torch.Tensor, article_ids: list[str], image_ids: list[str]
+) -> None:
+    """Refuse what cannot be ranked, with a [`NewsMatchError`]: see [`rank`]."""
+    _check_ids(article_ids, text_embeds, "article")
+    _check_ids(image_ids, image_embeds, "image")
+    if not len(image_ids):
+        raise NewsMatchError("There are no candidate pictures to rank.")
+    if text_embeds.shape[1] != image_embeds.shape[1]:
+        raise NewsMatchError(
+            f"The embeddings of articles have {text_embeds.shape[1]} dimensions and those of images"
+            f" {image_embeds.shape[1]}; take both from the same checkpoint."
+        )
 
 
 def _check_ids(ids: list[str], embeds: torch.Tensor, kind: str) -> None:

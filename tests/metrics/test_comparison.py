@@ -119,3 +119,26 @@ def test_without_candidates_there_is_no_chance_level():
     assert comparison["chance"] is None
     assert "chance" not in markdown_table(comparison, "test")
     assert comparison["differences"] == {}
+
+
+def test_a_run_that_ranks_again_is_compared_with_its_own():
+    names = ["first", "second", "second+csls"]
+    baselines = {"second+csls": "second"}
+    runs = {name: random_run(seed) for seed, name in enumerate(names)}
+    comparison = compare_runs(runs, GOLD, candidates=IMAGES, baselines=baselines)
+    assert comparison["baselines"] == {"second": "first", "second+csls": "second"}
+    alone = compare_runs({name: runs[name] for name in names[1:]}, GOLD, candidates=IMAGES)
+    expected, found = (result["differences"]["second+csls"]["mrr@100"] for result in (alone, comparison))
+    assert found == expected, "the same draws, paired article by article"
+    assert "| second+csls − second |" in markdown_table(comparison, "test")
+    assert "assumes the whole part at hand" in markdown_table(comparison, "test")
+    console = Console(file=io.StringIO(), width=100)
+    console.print(terminal_table(comparison, "test"))
+    lines = [line.split("│")[1].strip() for line in console.file.getvalue().splitlines() if "│" in line]
+    assert lines[-3:] == ["second +", "csls", "− second"]
+
+
+def test_comparisons_of_before_there_were_baselines_are_shown(comparison):
+    old = {name: value for name, value in comparison[0].items() if name != "baselines"}
+    assert markdown_table(old, "test") == markdown_table(comparison[0], "test")
+    assert "at hand" not in markdown_table(old, "test")

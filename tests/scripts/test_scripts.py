@@ -17,9 +17,11 @@ from conftest import write_news_folder, write_test_lists
 from safetensors.torch import load_file
 from transformers import CLIPModel
 
-from hf_newsmatch import load_pairs, read_predictions
+from hf_newsmatch import load_clip, load_pairs, read_predictions
 from hf_newsmatch.checkpoints import weights_sha256
 from hf_newsmatch.experiment import Experiment
+from hf_newsmatch.rerank import rerank
+from hf_newsmatch.retrieval import embed_articles
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -597,3 +599,51 @@ def test_the_ensemble_averages_the_similarities_of_its_two_runs(run, trained_run
     code, _, err = run("evaluate", "--output_dir", trained_run)
     assert code == 2
     assert "ensemble.tsv is stale" in one_sentence(err)
+
+
+RERANKINGS = ["dual_softmax", "csls", "querybank", "sinkhorn", "assignment"]
+
+
+def test_ranking_again(run, checkpoints, tmp_path):
+    news, out = write_news_folder(tmp_path / "news"), tmp_path / "out"
+    flags = ["--articles_file", news / "articles.tsv", "--model_name_or_path", checkpoints / "zero_shot"]
+    assert run("predict", *flags, "--output_dir", out)[0] == 0
+    assert record_runs(out, "test") == ["zero_shot"], "off by default"
+    code, _, _ = run("predict", "--output_dir", out, "--splits", "test", "--rerank", "none", *RERANKINGS)
+    assert code == 0
+    assert record_runs(out, "validation") == ["zero_shot"]
+    names = [f"zero_shot+{method}" for method in RERANKINGS]
+    assert record_runs(out, "test") == ["zero_shot", *names]
+
+    # the same from the functions, with the settings of the record
+    experiment = Experiment.open(out)
+    data = experiment.data()
+    model = load_clip(checkpoints / "zero_shot")
+    embeds = {
+        split: embed_articles(*model, part.articles, part.images, progress=False) for split, part in data.parts.items()
+    }
+    train = embed_articles(*model, data.train, data.parts["test"].images, progress=False)[0]
+    test = data.parts["test"]
+    for method in RERANKINGS:
+        made = experiment.record["runs"]["test"][f"zero_shot+{method}"]
+        assert made["model_sha256"] == experiment.record["runs"]["test"]["zero_shot"]["model_sha256"]
+        chosen = made["rerank"]
+        assert chosen["validation"]["gain"]["low"] <= chosen["validation"]["gain"]["high"]
+        known = {"bank": torch.cat([train, embeds["validation"][0]])} if method == "querybank" else {}
+        ids = test.articles["article_id"], test.images["image_id"]
+        expected = rerank(*embeds["test"], *ids, method, **chosen["settings"], **known)
+        written = read_predictions(out / "runs" / "test" / f"zero_shot+{method}.tsv")
+        assert written.image_ids == expected.image_ids
+        np.testing.assert_allclose(written.scores, expected.scores, atol=1e-6)
+
+    code, stdout, _ = run("evaluate", "--output_dir", out)
+    assert code == 0
+    assert "zero_shot +" in stdout
+    scores = json.loads((out / "scores.json").read_text())["test"]
+    assert list(scores["differences"]) == names
+    assert set(scores["baselines"].values()) == {"zero_shot"}
+    assert "| zero_shot+csls − zero_shot |" in (out / "scores.md").read_text()
+
+    code, _, err = run("predict", "--output_dir", out, "--rerank", "magic")
+    assert code == 2
+    assert "'magic'" in err

@@ -22,12 +22,13 @@ def compare_runs(
     ks: Sequence[int] = DEFAULT_KS,
     candidates: Collection[str] | None = None,
     seed: int = 0,
+    baselines: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Score runs with 95 % intervals, and their differences to the first run, article by article.
+    """Score runs with 95 % intervals, and their differences to the first or another run, article by article.
 
     Args:
         rankings (`Mapping[str, Ranking]`):
-            Name to ranking; the first is what the others are compared with.
+            Name to ranking; the first is what the others are compared with, unless `baselines` says otherwise.
         gold (`Mapping[str, str]`):
             Article id to true picture id.
         ks (`Sequence[int]`, *optional*, defaults to `(1, 5, 10, 50, 100)`):
@@ -36,12 +37,14 @@ def compare_runs(
             The ids of all candidate pictures; without them there is no chance level.
         seed (`int`, *optional*, defaults to 0):
             Of the bootstrap.
+        baselines (`Mapping[str, str]`, *optional*):
+            Name to the name of the run to compare it with, where that is not the first.
 
     Returns:
         `dict`, ready for JSON: `"num_articles"`, `"num_candidates"`, `"num_gold_not_candidates"`, `"saturated_ks"`,
         `"longest_list"` and `"truncated_ks"` (those of the run with the shortest lists), `"chance"` (metric to what a
-        random order would score), `"runs"` (name to metric to `{"mean", "low", "high"}`, and the counts of [`score`])
-        and `"differences"` (the same for each run but the first, minus the first).
+        random order would score), `"runs"` (name to metric to `{"mean", "low", "high"}`, and the counts of [`score`]),
+        `"differences"` (the same for each run but the first, minus its baseline) and `"baselines"` (their names).
 
     Raises:
         [`NewsMatchError`]: as [`score`].
@@ -53,9 +56,10 @@ def compare_runs(
     by_article = {name: article_scores(gold_ranks(ranking, gold), ks) for name, ranking in rankings.items()}
     first = next(iter(by_article))
     columns = {("run", name, metric): array for name, arrays in by_article.items() for metric, array in arrays.items()}
-    for name in list(by_article)[1:]:
+    baselines = {name: (baselines or {}).get(name, first) for name in list(by_article)[1:]}
+    for name, baseline in baselines.items():
         for metric, array in by_article[name].items():
-            columns["difference", name, metric] = array - by_article[first][metric]
+            columns["difference", name, metric] = array - by_article[baseline][metric]
     intervals = bootstrap_intervals(columns, list(gold.values()), seed=seed)
 
     def table(kind: str) -> dict[str, dict[str, Any]]:
@@ -74,6 +78,7 @@ def compare_runs(
         "chance": None if candidates is None else chance_level(shortest["num_candidates"], ks),
         "runs": runs,
         "differences": table("difference"),
+        "baselines": baselines,
     }
 
 

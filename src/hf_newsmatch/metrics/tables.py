@@ -37,10 +37,21 @@ def _rows(comparison: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]
         rows.append(("chance", [(f"{comparison['chance'][metric]:.3f}", "") for metric in metrics]))
     for name, values in comparison["runs"].items():
         rows.append((name, [_cell(values[metric], "") for metric in metrics]))
-    first = next(iter(comparison["runs"]))
+    baselines = _baselines(comparison)
     for name, values in comparison["differences"].items():
-        rows.append((f"{name} − {first}", [_cell(values[metric], "+") for metric in metrics]))
+        rows.append((f"{name} − {baselines[name]}", [_cell(values[metric], "+") for metric in metrics]))
     return rows
+
+
+def _baselines(comparison: Mapping[str, Any]) -> dict[str, str]:
+    """What each run is compared with: in files of before there were re-rankings, always the first."""
+    first = next(iter(comparison["runs"]))
+    return {name: comparison.get("baselines", {}).get(name, first) for name in comparison["differences"]}
+
+
+def _reranked(comparison: Mapping[str, Any]) -> list[str]:
+    """The runs that rank their baseline again."""
+    return [name for name, baseline in _baselines(comparison).items() if name.startswith(f"{baseline}+")]
 
 
 def _cell(interval: Mapping[str, float], sign: str) -> tuple[str, str]:
@@ -59,6 +70,8 @@ def caption(comparison: Mapping[str, Any]) -> str:
         text += "; * k is not below the number of candidates"
     if "†" in "".join(_labels(comparison)):
         text += f"; † lists end at rank {comparison['longest_list']}, what is below is not counted"
+    if _reranked(comparison):
+        text += "; after a + how the run was ranked again, which assumes the whole part at hand (but for querybank)"
     return text + "."
 
 
@@ -68,9 +81,12 @@ def terminal_table(comparison: Mapping[str, Any], title: str, intervals: bool = 
     table.add_column("run")
     for label in _labels(comparison):
         table.add_column(label.replace("@", "\n@"), justify="right", no_wrap=True)
+    reranked = _reranked(comparison)
     for name, cells in _rows(comparison):
         separate = "\n" if intervals else " "
         lines = ["\n".join(filter(None, cell)).replace(" to ", "\nto ") if intervals else cell[0] for cell in cells]
+        for run in reranked:  # two short lines
+            name = name.replace(run, run.replace("+", " +\n"))
         table.add_row(name.replace(" − ", f"{separate}− "), *lines)
     return table
 

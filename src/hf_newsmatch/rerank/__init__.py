@@ -1,0 +1,6 @@
+"""Rankings that use more than each article alone: that pictures are given away once, and what was published before."""
+
+from .methods import METHODS, TRANSDUCTIVE, check_method, rerank
+from .tuning import choose_settings
+
+__all__ = ["METHODS", "TRANSDUCTIVE", "check_method", "choose_settings", "rerank"]

@@ -1,0 +1,243 @@
+"""Each method against its formula, written out over a whole matrix in float64."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from hf_newsmatch import NewsMatchError, Ranking
+from hf_newsmatch.embeddings import unit_length
+from hf_newsmatch.rerank import METHODS, TRANSDUCTIVE, choose_settings, methods, rerank
+from hf_newsmatch.rerank.tuning import GRIDS
+
+SETTINGS = {
+    "none": {},
+    "dual_softmax": {"temperature": 0.1},
+    "csls": {"neighbours": 3},
+    "querybank": {"temperature": 0.1},
+    "sinkhorn": {"temperature": 0.1},
+    "assignment": {},
+}
+SHAPES = [(30, 30), (40, 17), (17, 40), (1, 9), (9, 1), (1, 1)]
+
+
+def softmax(matrix, axis):
+    exponentials = np.exp(matrix - matrix.max(axis, keepdims=True))
+    return exponentials / exponentials.sum(axis, keepdims=True)
+
+
+def dense_dual_softmax(similarities, bank, temperature):
+    return softmax(similarities / temperature, 0) * softmax(similarities / temperature, 1)
+
+
+def dense_csls(similarities, bank, neighbours):
+    of_pictures = np.sort(similarities, axis=0)[-neighbours:].mean(axis=0)
+    of_texts = np.sort(similarities, axis=1)[:, -neighbours:].mean(axis=1)
+    return 2 * similarities - of_texts[:, None] - of_pictures
+
+
+def dense_querybank(similarities, bank, temperature):
+    normalised = np.exp(similarities / temperature) / np.exp(bank / temperature).sum(axis=0)
+    active = np.isin(similarities.argmax(axis=1), bank.argmax(axis=1))
+    return np.where(active[:, None], normalised, similarities)
+
+
+def dense_sinkhorn(similarities, bank, temperature):
+    """Scaling of rows and columns, not in the log domain; the plan itself is what is ranked."""
+    articles, pictures = similarities.shape
+    kernel, sums = np.exp(similarities / temperature), np.ones(articles)
+    if pictures > articles:
+        kernel, sums = np.vstack([kernel, np.full(pictures, 3.0)]), np.append(sums, pictures - articles)
+    scale = np.ones(pictures)
+    for _ in range(5000):
+        rows = sums / (kernel @ scale)
+        scale = max(1, articles / pictures) / (kernel.T @ rows)
+    return (rows[:, None] * kernel * scale)[:articles]
+
+
+DENSE = {
+    "none": lambda similarities, bank: similarities,
+    "dual_softmax": dense_dual_softmax,
+    "csls": dense_csls,
+    "querybank": dense_querybank,
+    "sinkhorn": dense_sinkhorn,
+}
+
+
+def names(count, letter):
+    return [f"{letter}{number}" for number in range(count)]
+
+
+def ranked(similarities, method, bank=None, **settings) -> np.ndarray:
+    """The order of the pictures that a method gives a matrix, through embeddings whose products it is."""
+    texts, pictures = torch.as_tensor(similarities), torch.eye(similarities.shape[1])
+    if method == "querybank":
+        settings["bank"] = torch.as_tensor(bank).float()
+    ranking = rerank(texts, pictures, names(len(texts), "a"), names(len(pictures), "p"), method, **settings)
+    return np.array([[int(name[1:]) for name in row] for row in ranking.image_ids])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("method", DENSE)
+def test_ranks_as_the_formula_does(method, shape, monkeypatch):
+    monkeypatch.setattr(methods, "CHUNK", 100)  # several blocks
+    generator = np.random.default_rng(sum(shape))
+    # some pictures are near to all texts: otherwise the methods would hardly differ
+    similarities = generator.normal(size=shape) * 0.3 + generator.normal(size=shape[1]) * 0.3
+    bank = generator.normal(size=(25, shape[1])) * 0.3
+    settings = SETTINGS[method] | ({"tolerance": 1e-6, "max_iterations": 5000} if method == "sinkhorn" else {})
+    scores = DENSE[method](similarities, bank, **SETTINGS[method])
+    order = ranked(similarities, method, bank, **settings)
+    assert (np.sort(order) == np.arange(shape[1])).all()
+    # neighbours in the order may be swapped where float32 cannot tell them apart
+    along = np.take_along_axis(scores, order, axis=1)
+    assert (np.diff(along, axis=1) <= 2e-5 * np.abs(along[:, 1:])).all()
+    if min(shape) > 1 and method != "none":
+        assert (order != ranked(similarities, "none")).any(), (
+            "a matrix on which the method does nothing proves nothing"
+        )
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (4, 7), (7, 4), (1, 5), (5, 1)])
+def test_assignment_is_the_best_of_all_matchings(shape):
+    similarities = np.random.default_rng(0).normal(size=shape)
+    wide = similarities if shape[0] <= shape[1] else similarities.T
+    rows = range(len(wide))
+    best = max(itertools.permutations(range(wide.shape[1]), len(wide)), key=lambda columns: wide[rows, columns].sum())
+    pairs = dict(zip(rows, best)) if shape[0] <= shape[1] else dict(zip(best, rows))
+    plain, order = ranked(similarities, "none"), ranked(similarities, "assignment")
+    for row in range(shape[0]):
+        expected = plain[row].tolist()
+        if row in pairs:
+            expected.remove(pairs[row])
+            expected.insert(0, pairs[row])
+        assert order[row].tolist() == expected
+
+
+def test_assignment_may_take_a_picture_that_is_not_listed():
+    similarities = torch.tensor([[0.9, 0.8, 0.1], [0.9, 0.2, 0.1], [0.9, 0.8, 0.0]])
+    ranking = rerank(similarities, torch.eye(3), list("abc"), list("xyz"), "assignment", k=2)
+    assert sorted(row[0] for row in ranking.image_ids) == list("xyz")
+    (last,) = [number for number, row in enumerate(ranking.image_ids) if row[0] == "z"]
+    assert ranking.image_ids[last] == ["z", "x"]
+    assert ranking.scores[last] == pytest.approx([similarities[last, 2].item(), 0.9])
+
+
+def test_the_plan_of_sinkhorn_adds_up():
+    torch.manual_seed(0)
+    for articles, pictures in [(20, 20), (30, 12)]:
+        texts, images = unit_length(torch.randn(articles, 8)), unit_length(torch.randn(pictures, 8))
+        new_texts, new_images = methods.sinkhorn(texts, images, 0.05, tolerance=1e-5, max_iterations=2000)
+        # the product is s - offset = s + t * g, and f follows from the sums of the rows
+        plan = (new_texts.double() @ new_images.double().T / 0.05).softmax(1)
+        torch.testing.assert_close(
+            plan.sum(0), torch.full((pictures,), articles / pictures).double(), atol=1e-3, rtol=0
+        )
+
+
+def test_sinkhorn_says_when_it_stops_early(caplog):
+    texts, images = unit_length(torch.randn(9, 4)), unit_length(torch.randn(9, 4))
+    methods.sinkhorn(texts, images, 0.01, max_iterations=2)
+    assert "after 2 iterations" in caplog.text
+
+
+def test_querybank_leaves_articles_alone_whose_picture_is_no_hub():
+    texts = torch.tensor([[0.9, 0.8, 0.0], [0.8, 0.9, 0.0]])
+    bank = torch.tensor([[1.0, 0.0, 0.0]] * 3)
+    order = ranked(texts.numpy(), "querybank", bank.numpy(), temperature=0.1)
+    assert order.tolist() == [[1, 2, 0], [1, 0, 2]]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ties_and_constant_rows_keep_the_order_of_the_candidates(method):
+    order = ranked(np.full((5, 7), 0.25), method, np.full((3, 7), 0.5), **SETTINGS[method])
+    if method == "assignment":  # each its own picture, then the others in their order
+        assert len(set(order[:, 0].tolist())) == 5
+        assert (np.diff(order[:, 1:]) > 0).all()
+    else:
+        assert (order == np.arange(7)).all()
+    # pictures 1 and 3 are the same; article 2 likes all alike
+    similarities = np.array([[0.5, 0.75, 0.25, 0.75], [0.25, 0.5, 0.75, 0.5], [0.5, 0.5, 0.5, 0.5]])
+    order = ranked(similarities, method, similarities, **SETTINGS[method])
+    if method == "assignment":
+        assert order[0].tolist() in ([1, 3, 0, 2], [3, 1, 0, 2])
+    else:
+        for row in order.tolist():
+            assert row.index(1) < row.index(3)
+    if method == "none":
+        assert order[2].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("method", TRANSDUCTIVE)
+def test_a_single_article_is_ranked_as_without(method):
+    similarities = np.random.default_rng(1).normal(size=(1, 30))
+    assert (ranked(similarities, method, **SETTINGS[method]) == ranked(similarities, "none")).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_embeddings_of_half_precision_and_no_article(method):
+    texts, images = unit_length(torch.randn(6, 4)), unit_length(torch.randn(5, 4))
+    settings = SETTINGS[method] | ({"bank": texts} if method == "querybank" else {})
+    ranking = rerank(texts.half(), images.half(), names(6, "a"), names(5, "p"), method, k=3, **settings)
+    assert {len(row) for row in ranking.image_ids} == {len(row) for row in ranking.scores} == {3}
+    assert rerank(texts[:0], images, [], names(5, "p"), method, **settings) == Ranking([], [], [])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_refuses_what_is_no_number(method, value):
+    good, bad = torch.eye(3), torch.eye(3)
+    bad[1, 0] = value
+    settings = SETTINGS[method] | ({"bank": good} if method == "querybank" else {})
+    with pytest.raises(NewsMatchError, match="article 'a1' is not finite"):
+        rerank(bad, good, names(3, "a"), names(3, "p"), method, **settings)
+    with pytest.raises(NewsMatchError, match="image 'p1' is not finite"):
+        rerank(good, bad, names(3, "a"), names(3, "p"), method, **settings)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("magic", {}, "'magic'; the methods are none, dual_softmax"),
+        ("dual_softmax", {"temperature": 0.0}, "above 0"),
+        ("sinkhorn", {"temperature": float("nan")}, "above 0"),
+        ("querybank", {"temperature": -1.0, "bank": torch.eye(3)}, "above 0"),
+        ("querybank", {"temperature": 1.0, "bank": torch.eye(3)[:0]}, "is empty"),
+        ("querybank", {"temperature": 1.0, "bank": torch.eye(4)}, "same checkpoint"),
+        ("querybank", {"temperature": 1.0, "bank": torch.eye(3) * torch.nan}, "finite"),
+        ("csls", {"neighbours": 0}, "1 or more"),
+    ],
+)
+def test_refuses(method, settings, message):
+    with pytest.raises(NewsMatchError, match=message):
+        rerank(torch.eye(3), torch.eye(3), names(3, "a"), names(3, "p"), method, **settings)
+
+
+def hubs(seed: int = 0, count: int = 60):
+    """A part whose first pictures are a little near to every text."""
+    generator = np.random.default_rng(seed)
+    similarities = generator.normal(size=(count, count)) * 0.1 + 0.2 * np.eye(count)
+    similarities[:, :5] += 0.25
+    part = names(count, "a"), names(count, "p")
+    return torch.tensor(similarities), torch.eye(count), *part, dict(zip(*part))
+
+
+@pytest.mark.parametrize("method", ["dual_softmax", "csls", "querybank", "sinkhorn", "assignment"])
+def test_settings_are_the_best_of_the_grid_on_validation(method):
+    texts, pictures, articles, candidates, gold = hubs()
+    known = {"bank": texts[:40].float()} if method == "querybank" else {}
+    found = choose_settings(method, texts, pictures, articles, candidates, gold, **known)
+    order = ranked(texts.numpy(), method, known.get("bank"), **found["settings"])
+    ranks = (order == np.arange(60)[:, None]).argmax(1) + 1
+    best = found["validation"]["mrr@100"]
+    assert best["mean"] == pytest.approx((1 / ranks).mean())
+    assert best["low"] < best["mean"] < best["high"]
+    assert best["mean"] == pytest.approx(max(row["mrr@100"] for row in found["tried"]))
+    grid = GRIDS.get(method, {})
+    assert len(found["tried"]) == max(map(len, grid.values()), default=1)
+    assert all(found["settings"][name] in values for name, values in grid.items())
+    plain = (ranked(texts.numpy(), "none") == np.arange(60)[:, None]).argmax(1) + 1
+    assert found["validation"]["gain"]["mean"] == pytest.approx((1 / ranks).mean() - (1 / plain).mean())
+    assert found["validation"]["gain"]["low"] > 0, "the hubs were made for these methods to find"
+    assert found["transductive"] == (method != "querybank")
