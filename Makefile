@@ -21,7 +21,8 @@ demo: $(INSTALLED)
 		$(BIN)/accelerate launch --quiet --config_file accelerate_configs/cpu.yaml scripts/train.py --config recipes/$$recipe.yaml --overwrite && \
 		$(BIN)/python scripts/interpolate.py --config recipes/$$recipe.yaml && \
 		$(BIN)/python scripts/predict.py --config recipes/$$recipe.yaml && \
-		$(BIN)/python scripts/evaluate.py --config recipes/$$recipe.yaml || exit; \
+		$(BIN)/python scripts/evaluate.py --config recipes/$$recipe.yaml && \
+		$(BIN)/python scripts/report.py --config recipes/$$recipe.yaml || exit; \
 	done
 
 test: $(INSTALLED)

@@ -260,6 +260,19 @@ class EvaluateArguments:
 
 
 @dataclass
+class ReportArguments:
+    """What `scripts/report.py` takes."""
+
+    output_dir: str = field(
+        default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run; its flag may be left out."}
+    )
+    seed: int = field(default=0, metadata={"help": "Of the bootstrap and the permutation test."})
+
+    def __post_init__(self):
+        _check_least(self, seed=0)
+
+
+@dataclass
 class CardArguments:
     """What a model card says that the record of a run cannot know."""
 
@@ -464,9 +477,9 @@ def _read_recipe(file: str | Path, dataclass_types: Sequence[type]) -> dict[str,
 def _all_dataclasses() -> list[type]:
     from .trainer import ContrastiveTrainingArguments
 
-    scripts = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments, TranslateArguments]
-    publishing = [CardArguments, PushArguments]
-    return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *scripts, *publishing]
+    steps = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments, ReportArguments]
+    others = [TranslateArguments, CardArguments, PushArguments]
+    return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *steps, *others]
 
 
 def _field_names(dataclass_types: Sequence[type]) -> set[str]:

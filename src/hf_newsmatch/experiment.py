@@ -121,7 +121,7 @@ class Experiment:
 
     def start(self) -> None:
         """Write the record of a new run and remove what an earlier one left: it would pass for this one's."""
-        for name in ("fine_tuned", "wise_ft", f"{ALPHA_FOLDER}*", "runs"):
+        for name in ("fine_tuned", "wise_ft", f"{ALPHA_FOLDER}*", "runs", "report"):
             for folder in self.output_dir.glob(name):
                 shutil.rmtree(folder, ignore_errors=True)
         for checkpoint in self.output_dir.glob("checkpoint-*"):

@@ -1,0 +1,31 @@
+"""Write a report of a run that opens from disk: tables, figures, and the articles that were won and lost.
+
+    python scripts/report.py outputs/demo
+
+Writes OUTPUT_DIR/report: index.html with small pictures beside it, the tables as Markdown and LaTeX, and the figures
+as PNG and PDF. The folder can be sent to others or put on any static server.
+"""
+
+import logging
+import sys
+
+from hf_newsmatch.arguments import ReportArguments, parse_arguments, set_up_logging
+from hf_newsmatch.errors import exits_cleanly
+from hf_newsmatch.report.page import write_report
+
+logger = logging.getLogger("hf_newsmatch.report")
+
+
+@exits_cleanly
+def main() -> None:
+    argv = sys.argv[1:]
+    # the folder may be named alone
+    if argv and not argv[0].startswith("-"):
+        argv = ["--output_dir", *argv]
+    (args,) = parse_arguments(ReportArguments, description=__doc__.splitlines()[0], argv=argv)
+    set_up_logging()
+    logger.info("The report is %s.", write_report(args.output_dir, args.seed))
+
+
+if __name__ == "__main__":
+    main()
