@@ -54,6 +54,15 @@ def test_metrics_are_of_the_whole_set(folders, case):
             assert single[name] == pytest.approx(double[name], abs=1e-4)
 
 
+@pytest.mark.parametrize("case", training_worker.CASES)
+def test_the_loss_of_each_step_is_that_of_the_whole_batch(folders, case):
+    single, double = (json.loads((folder / f"{case}.json").read_text())["losses"] for folder in folders)
+    assert len(single) == len(double) == 5
+    if case != "one incomplete batch":
+        assert single == pytest.approx(double, abs=1e-5)
+        assert single[-1] != pytest.approx(single[0], abs=1e-3)
+
+
 @pytest.mark.parametrize("case", ["chunks", "checkpointing"])
 def test_chunks_change_nothing(folders, case):
     plain, chunked = (load_file(folders[0] / f"{name}.safetensors") for name in ("plain", case))

@@ -16,8 +16,8 @@ from transformers.utils import is_peft_available
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments
 from hf_newsmatch.survival import SaveOnSigterm, TrainingStopped, last_checkpoint
 
-GLOBAL_BATCH = 8
-COUNT = 40
+GLOBAL_BATCH = 32
+COUNT = 100
 CASES = {
     "plain": {},
     "chunks": {"contrastive_chunk_size": 2},
@@ -37,7 +37,10 @@ def train(folder: Path, name: str) -> None:
     settings = dict(CASES[name])
     trainer = make_trainer(folder, settings.pop("count", COUNT), **settings)
     trainer.train()
-    metrics = trainer.evaluate()
+    metrics = {
+        **trainer.evaluate(),
+        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+    }
     if trainer.is_world_process_zero():
         save_file(trainer.finished_model().state_dict(), folder / f"{name}.safetensors")
         (folder / f"{name}.json").write_text(json.dumps(metrics))
@@ -66,8 +69,8 @@ def make_trainer(folder: Path, count: int = COUNT, **settings) -> ContrastiveTra
     """A trainer of data in which some pictures and texts recur."""
     processor = make_processor()
     # some pictures and texts recur, also within a batch
-    image_ids = [f"p{number % (count - 6)}" for number in range(count)]
-    titles = [f"title {number % (count - 3)}" for number in range(count)]
+    image_ids = [f"p{number % (count * 2 // 3)}" for number in range(count)]
+    titles = [f"title {number % (count * 5 // 6)}" for number in range(count)]
     pictures = folder / "pictures"
     if not pictures.exists():
         pictures.mkdir()
@@ -77,7 +80,9 @@ def make_trainer(folder: Path, count: int = COUNT, **settings) -> ContrastiveTra
         output_dir=str(folder / "run"),
         use_cpu=True,
         per_device_train_batch_size=GLOBAL_BATCH // world_size(),
-        max_steps=4,
+        max_steps=5,
+        logging_strategy="steps",
+        logging_steps=1,
         learning_rate=0.02,
         optim="sgd",
         coupled_weight_decay=False,
