@@ -27,6 +27,7 @@ from hf_newsmatch.arguments import (
 )
 from hf_newsmatch.checkpoints import save_checkpoint, weights_sha256
 from hf_newsmatch.console import make_console
+from hf_newsmatch.distributed import leave
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly, first_sentence
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.files import atomic_path
@@ -103,7 +104,10 @@ def main() -> None:
         result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     except TrainingStopped as stopped:
         logger.info("Stopped by SIGTERM; the same command goes on from %s.", stopped.checkpoint)
+        trainer.accelerator.wait_for_everyone()
         trainer.accelerator.end_training()
+        if training_args.world_size > 1:
+            leave(STOPPED)
         sys.exit(STOPPED)
 
     # ---- What is kept -----------------------------------------------------------------------------------------------
@@ -125,6 +129,7 @@ def main() -> None:
         make_console().print(curve_table(state, training_args))
         logger.info("The fine-tuned model is in %s (%s).", fine_tuned, what_was_kept(state, training_args))
     # closes the process group: without that, a process may die at exit while another still waits for it
+    trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
     if first and push_args:
         try:
@@ -132,6 +137,8 @@ def main() -> None:
         except NewsMatchError as error:
             push = f"scripts/push_to_hub.py --output_dir {output_dir} --run fine_tuned"
             raise NewsMatchError(f"{error} The fine-tuned model is saved; {push} pushes it.") from error
+    if training_args.world_size > 1:
+        leave()
 
 
 def refuse_to_lose(output_dir: Path) -> None:

@@ -1,4 +1,9 @@
-"""The one thing that the loss needs of other processes: their rows, with a gradient that finds its way back."""
+"""Several processes: the rows of the others, with a gradient that finds its way back, and how to end."""
+
+import atexit
+import os
+import sys
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -25,6 +30,17 @@ def gather(tensor: torch.Tensor) -> torch.Tensor:
         `torch.Tensor` of shape `(processes * n, ...)`.
     """
     return _Gather.apply(tensor) if world()[1] > 1 else tensor
+
+
+def leave(code: int = 0) -> NoReturn:
+    """End a process whose group is closed, after everything that is due at exit, but without the interpreter's end.
+
+    Now and then a thread that gloo has left behind aborts an interpreter that shuts down, and with it the launch.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class _Gather(torch.autograd.Function):
