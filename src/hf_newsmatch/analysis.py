@@ -2,15 +2,17 @@
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import imagehash
 import numpy as np
 
 from .errors import NewsMatchError
 from .metrics.bootstrap import NUM_RESAMPLES, bootstrap_intervals
 from .metrics.scoring import DEFAULT_KS, article_scores, gold_ranks, metric_names
 from .retrieval import MAX_RANK, Ranking
+
+if TYPE_CHECKING:
+    from imagehash import ImageHash
 
 LOST = 10  # a true picture beyond this place in every run is lost to all
 NEAR_DUPLICATE = 4  # of the 64 bits of two perceptual hashes, how many may differ
@@ -288,9 +290,7 @@ def hubness(ranking: Ranking, candidates: Collection[str], k: int = 10) -> dict[
     }
 
 
-def near_duplicates(
-    hashes: Mapping[str, imagehash.ImageHash], max_distance: int = NEAR_DUPLICATE
-) -> dict[str, set[str]]:
+def near_duplicates(hashes: Mapping[str, "ImageHash"], max_distance: int = NEAR_DUPLICATE) -> dict[str, set[str]]:
     """Pictures that look the same: their perceptual hashes differ in few bits.
 
     Args:

@@ -15,6 +15,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from .errors import NewsMatchError, first_sentence
+from .machine import usable_cores
 
 DEFAULT_OUTPUT_DIR = "outputs/demo"
 DEFAULT_TRANSLATION_MODEL = "Helsinki-NLP/opus-mt-de-en"
@@ -508,4 +509,4 @@ def use_all_cores() -> None:
     if launched and os.environ.get("OMP_NUM_THREADS") == "1" and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         import torch
 
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+        torch.set_num_threads(usable_cores())

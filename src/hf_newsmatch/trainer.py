@@ -32,6 +32,7 @@ from .errors import NewsMatchError
 from .gradient_cache import backward_in_chunks
 from .lora import add_lora, merged
 from .losses import MAX_LOGIT_SCALE, contrastive_loss
+from .machine import usable_cores
 from .metrics import score
 from .metrics.scoring import metric_names
 from .retrieval import rank
@@ -41,8 +42,6 @@ from .tuning import NoGraphBelow, check_options, freeze, parameter_groups
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
 # that it depends neither on the batch size of evaluation nor on the number of processes.
 VALIDATION_BLOCK = 64
-
-
 # Of transformers' own arguments, those that a training's result depends on
 _RECIPE = {
     *("num_train_epochs", "max_steps", "gradient_accumulation_steps", "dataloader_drop_last", "seed", "data_seed"),
@@ -340,8 +339,8 @@ class ContrastiveTrainer(Trainer):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         if not self.args.distinct_batches or self.args.train_sampling_strategy != "random":
             return super()._get_train_sampler(dataset)
-        fields = list(self.data_collator.text_fields)
-        texts = [join_text(row, fields) for row in dataset.select_columns(fields)]
+        names = list(self.data_collator.text_fields)
+        texts = [join_text(row, names) for row in dataset.select_columns(names)]
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         batch_size = self.args.train_batch_size * self.args.world_size
         return DistinctBatchSampler(dataset["image_id"][:], texts, batch_size, seed)
@@ -483,8 +482,7 @@ class ContrastiveTrainer(Trainer):
 
 
 def _workers() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(8, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
+    return min(8, max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
 
 
 def refuse_unlaunched_gpus(args: TrainingArguments) -> None:

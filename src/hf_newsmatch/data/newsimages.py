@@ -20,6 +20,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, Image, Value, concatenate_datasets
 
 from ..errors import NewsMatchError
+from ..machine import usable_cores
 from ..version import __version__
 from .cleaning import clean_batch
 from .pictures import SUFFIXES, PictureFolder, canonical
@@ -305,7 +306,7 @@ def _clean(records: Dataset, clean: bool, num_proc: int | None) -> Dataset:
     if not clean:
         return records
     if num_proc is None and len(records) >= ROWS_WORTH_A_PROCESS:
-        num_proc = min(os.cpu_count() or 1, len(records) // (ROWS_WORTH_A_PROCESS // 2))
+        num_proc = min(usable_cores(), len(records) // (ROWS_WORTH_A_PROCESS // 2))
     return records.map(
         clean_batch, batched=True, input_columns=["title", "text"], num_proc=num_proc, desc="Cleaning texts"
     )

@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset, Features, Image, List, Value
 from transformers import BaseImageProcessor
 
+from ..machine import usable_cores
 from .pictures import open_picture
 
 # The column that stands in for `image`.
@@ -52,7 +53,7 @@ def cache_pictures(dataset: Dataset, image_processor: BaseImageProcessor) -> Dat
         pixels = image_processor(open_picture(image), return_tensors="np", **_LATER)["pixel_values"][0]
         return {"bytes": pixels.astype(np.uint8, casting="safe").tobytes(), "shape": pixels.shape}
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         pixels = dataset.select_columns("image").map(
             lambda batch: {PIXELS: list(pool.map(prepare, batch["image"]))},
             batched=True,

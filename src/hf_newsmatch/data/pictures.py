@@ -19,6 +19,7 @@ from datasets import Dataset, Image
 from tqdm.auto import tqdm
 
 from ..errors import NewsMatchError
+from ..machine import usable_cores
 
 logger = logging.getLogger(__name__)
 
@@ -279,7 +280,7 @@ def check_pictures(dataset: Dataset, num_proc: int | None = None) -> list[dict]:
             return error.reason
         return None
 
-    with ThreadPoolExecutor(num_proc or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_proc or usable_cores()) as pool:
         reasons = list(tqdm(pool.map(reason, first.values()), total=len(first), desc="Checking pictures", unit="pic"))
     return [
         {"image_id": image_id, "image_file": names["image_file"][row], "reason": why}

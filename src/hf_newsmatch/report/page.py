@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -39,6 +38,7 @@ from ..data.pictures import open_picture
 from ..errors import NewsMatchError
 from ..experiment import RUNS, Experiment, NewsData, Part
 from ..files import atomic_path
+from ..machine import usable_cores
 from ..metrics import compare_runs
 from ..metrics.scoring import DEFAULT_KS, article_scores
 from ..modeling import load_config, load_processor
@@ -228,7 +228,7 @@ def _write_thumbnails(folder: Path, split: str, part: Part, progress: bool) -> d
         return imagehash.phash(picture)
 
     # Pillow decodes and encodes outside the interpreter's lock
-    with ThreadPoolExecutor(os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         hashes = pool.map(write, enumerate(images))
         bar = tqdm(hashes, f"Thumbnails of the {split} part", len(images), unit="picture", disable=not progress)
         return dict(zip(images["image_id"][:], list(bar)))
@@ -377,8 +377,8 @@ def _facts_tables(experiment: Experiment, data: NewsData) -> list[Table]:
     if translation:
         read += [
             ["sentences translated", translation["sentences"]],
-            ["of these, translated in parts because they were too long", translation["in_parts"]],
-            ["of these, kept in the original because no translation was sound", translation["kept"]],
+            ["of these, translated around a number or an address that the model had lost", translation["in_parts"]],
+            ["different ones kept in the original because no translation was sound", len(translation["kept"])],
         ]
     found.append(tables.plain_table("refused", "Read and refused", ["what", "count"], read))
 
