@@ -1,6 +1,5 @@
 """The report as a reader gets it: its files are parsed and its numbers computed again from the prediction files."""
 
-import csv
 import json
 import re
 import runpy
@@ -14,19 +13,14 @@ import pandas as pd
 import PIL.Image
 import pytest
 import scipy.stats
-from conftest import write_news_folder, write_test_lists
+from report_run import PICTURE, RERANKED, RUNS, TITLE, make_run
 
-from hf_newsmatch import NewsMatchError, Ranking, interpolate, write_predictions
-from hf_newsmatch.arguments import DataArguments, ModelArguments
-from hf_newsmatch.checkpoints import weights_sha256
+from hf_newsmatch import NewsMatchError
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.report import page
 from hf_newsmatch.report.tables import Cell, Table, best_run, number, to_latex, to_markdown
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "report.py"
-RUNS = ("zero_shot", "fine_tuned", "wise_ft")
-TITLE = "<script>alert(1)</script> & \"both\" 'quotes'"
-PICTURE = "P\"5'><img src=x onerror=alert(1)>"
 
 
 class Page(HTMLParser):
@@ -59,70 +53,6 @@ class Page(HTMLParser):
             self._cell.append(data)
 
 
-def edit(file: Path, column: int, before: str, after: str) -> None:
-    """Exchange a cell of a list."""
-    rows = [line.split("\t") for line in file.read_text().splitlines()]
-    assert any(row[column] == before for row in rows), (before, rows[1])
-    for row in rows:
-        row[column] = after if row[column] == before else row[column]
-    with open(file, "w", newline="") as stream:
-        csv.writer(stream, delimiter="\t").writerows(rows)
-
-
-def make_run(folder: Path, checkpoints: Path, hostile: bool = False) -> Experiment:
-    """A run with models and random predictions, the true picture pulled forward, but without a training."""
-    news = write_news_folder(folder / "news", count=60, shared=6)
-    write_test_lists(news, write_news_folder(folder / "later", count=40, first=100, shared=5))
-    for picture in (folder / "later" / "images").iterdir():
-        picture.rename(news / "images" / picture.name)
-    (news / "images" / "P7.png").write_bytes(b"")
-    if hostile:
-        edit(news / "test_images.tsv", 4, "P105", PICTURE)
-        edit(news / "test_gold.tsv", 1, "P105", PICTURE)
-    # an article twice: left out and listed
-    lines = (news / "articles.tsv").read_text().splitlines()
-    (news / "articles.tsv").write_text("\n".join([*lines, lines[1]]) + "\n")
-    data_args = DataArguments(
-        articles_file=str(news / "articles.tsv"),
-        test_articles_file=str(news / "test_articles.tsv"),
-        test_images=str(news / "test_images.tsv"),
-        gold_file=str(news / "test_gold.tsv"),
-        image_dir=str(news / "images"),
-        skip_bad_rows=True,
-    )
-    experiment, data = Experiment.create(
-        folder / "out", data_args, ModelArguments(model_name_or_path=str(checkpoints / "zero_shot"))
-    )
-    experiment.record["data"]["translation"] = {"sentences": 31, "distinct": 30, "in_parts": 2, "kept": KEPT}
-    experiment.start()
-    out = experiment.output_dir
-    shutil.copytree(checkpoints / "fine_tuned", out / "fine_tuned")
-    history = [{"epoch": epoch, "step": epoch, "loss": 3 / epoch, "eval_loss": 4 / epoch} for epoch in (1.0, 2.0)]
-    experiment.record["train"] = {"sha256": weights_sha256(out / "fine_tuned"), "log_history": history}
-    interpolate(checkpoints / "zero_shot", out / "fine_tuned", 0.5, out / "wise_ft")
-    made = {"sha256": weights_sha256(out / "wise_ft"), "endpoints": experiment.endpoints()}
-    experiment.record["wise_ft"] = {"alpha": 0.5, "rule": "given", **made}
-    for seed, run in enumerate(RUNS):
-        generator = np.random.default_rng(seed)
-        for split, part in data.parts.items():
-            ids = part.images["image_id"][:]
-            lists, scores = [], []
-            for article_id in part.articles["article_id"][:]:
-                order = generator.normal(size=len(ids))
-                order[ids.index(part.gold[article_id])] += seed
-                best = np.argsort(-order)[:20]
-                lists.append([ids[place] for place in best])
-                scores.append(order[best].tolist())
-            ranking = Ranking(part.articles["article_id"][:], lists, scores)
-            write_predictions(ranking, experiment.run_file(split, run))
-            experiment.register_run(split, run, part)
-    return experiment
-
-
-# sentences that kept their source text, as a translation records them
-KEPT = [{"sentence": f"Satz {number}", "reason": "empty", "output": ""} for number in range(3)]
-
-
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory, checkpoints) -> Path:
     folder = tmp_path_factory.mktemp("report")
@@ -146,7 +76,7 @@ def ranks_of(run_folder: Path, split: str) -> pd.DataFrame:
     folder = run_folder / "runs" / split
     gold = pd.read_csv(folder / "gold.tsv", sep="\t", dtype=str).set_index("article_id")["image_id"]
     table = {}
-    for run in RUNS:
+    for run in (*RUNS, RERANKED):
         lists = pd.read_csv(folder / f"{run}.tsv", sep="\t", dtype=str, index_col=0)
         hits = lists.loc[gold.index].eq(gold, axis=0)
         table[run] = np.where(hits.any(axis=1), hits.to_numpy().argmax(axis=1) + 1, np.inf)
@@ -176,6 +106,19 @@ def test_scores_are_those_of_the_files(run_folder, html, split):
         cell = differences[f"{later} − {earlier}"][0]
         assert value(cell) == pytest.approx((1 / ranks[later] - 1 / ranks[earlier]).mean(), abs=5.01e-4)
         assert re.fullmatch(r"\S+ \S+ to \S+; p (< )?0\.\d{3}|\S+ \S+ to \S+; p 1\.000", cell)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_what_was_ranked_again_stands_beside_the_plain_ranking(run_folder, html, split):
+    ranks = ranks_of(run_folder, split)
+    _, row = html.tables[f"reranked-{split}"]
+    assert row[0] == f"{RERANKED}† neighbours 5"
+    before, after = ((1 / ranks[run]).mean() for run in ("wise_ft", RERANKED))
+    gains = [after - before, *((ranks[RERANKED] <= k).mean() - (ranks.wise_ft <= k).mean() for k in (1, 5))]
+    assert [value(cell) for cell in row[1:6]] == pytest.approx([before, after, *gains], abs=5.01e-4)
+    # and is compared with nothing else
+    assert len(html.tables[f"differences-{split}"]) == 1 + 3
+    assert RERANKED not in [row[0] for row in html.tables[f"runs-{split}"]]
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

@@ -1,6 +1,6 @@
 """Why a run won: how ranks moved, for which articles, and what the lists have in common (the paper, section 4)."""
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,8 +92,9 @@ def compare_pairs(
     clusters: Sequence[Hashable],
     ks: Sequence[int] = DEFAULT_KS,
     seed: int = 0,
+    pairs: Iterable[tuple[str, str]] | None = None,
 ) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
-    """The difference of every two runs with its 95 % interval and p-value, article by article.
+    """The difference of two runs with its 95 % interval and p-value, article by article.
 
     Args:
         ranks (`Mapping[str, np.ndarray]`):
@@ -104,26 +105,29 @@ def compare_pairs(
             Where to cut for the recall.
         seed (`int`, *optional*, defaults to 0):
             Of the bootstrap and of the permutation test.
+        pairs (`Iterable[tuple[str, str]]`, *optional*):
+            The runs to compare, as `(later, earlier)`; by default every two.
 
     Returns:
         `dict`: `(later, earlier)` to metric to `{"mean", "low", "high", "p"}`, of the later run minus the earlier.
         The interval is that of [`bootstrap_intervals`], the p-value that of [`permutation_p_values`].
     """
     scores = {run: article_scores(dict(enumerate(places)), ks) for run, places in ranks.items()}
+    pairs = [(later, earlier) for earlier, later in combinations(ranks, 2)] if pairs is None else pairs
     columns = {
         (later, earlier, metric): scores[later][metric] - scores[earlier][metric]
-        for earlier, later in combinations(ranks, 2)
+        for later, earlier in pairs
         for metric in metric_names(ks)
     }
     if not columns:
         return {}
     intervals = bootstrap_intervals(columns, clusters, seed=seed)
     p_values = permutation_p_values(columns, clusters, seed=seed)
-    pairs: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    compared: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
     for (later, earlier, metric), interval in intervals.items():
         row = {**interval._asdict(), "p": p_values[later, earlier, metric]}
-        pairs.setdefault((later, earlier), {})[metric] = row
-    return pairs
+        compared.setdefault((later, earlier), {})[metric] = row
+    return compared
 
 
 def permutation_p_values(

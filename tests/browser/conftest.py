@@ -85,6 +85,7 @@ def visit(chromium) -> Iterator[Callable[..., Visit]]:
 
     def visit(address: str, size: tuple[int, int] = DESKTOP, **options) -> Visit:
         context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, **options)
+        context.set_default_timeout(10_000)
         contexts.append(context)
         page = context.new_page()
         made = Visit(page)

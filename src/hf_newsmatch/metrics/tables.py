@@ -13,10 +13,10 @@ def metric_label(metric: str, mark: str = "") -> str:
     return metric.replace("mrr", "MRR").replace("recall", "Recall") + mark
 
 
-def _labels(comparison: Mapping[str, Any]) -> list[str]:
+def metric_labels(comparison: Mapping[str, Any]) -> list[str]:
     """The headings, marked when k is not below the number of candidates (*) or the lists end before it (†)."""
     labels = []
-    for metric in _metrics(comparison):
+    for metric in compared_metrics(comparison):
         name, k = metric.split("@")
         saturated = name == "recall" and int(k) in comparison["saturated_ks"]
         truncated = is_truncated(int(k), comparison["longest_list"], comparison["num_candidates"])
@@ -24,14 +24,15 @@ def _labels(comparison: Mapping[str, Any]) -> list[str]:
     return labels
 
 
-def _metrics(comparison: Mapping[str, Any]) -> list[str]:
+def compared_metrics(comparison: Mapping[str, Any]) -> list[str]:
+    """The metrics that runs were compared by, in the order of the paper's tables."""
     row = next(iter(comparison["runs"].values()))
     return metric_names([int(name.split("@")[1]) for name in row if name.startswith("recall@")])
 
 
 def _rows(comparison: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """The rows of both tables: a name and, by metric, a value and its interval."""
-    metrics = _metrics(comparison)
+    metrics = compared_metrics(comparison)
     rows = []
     if comparison["chance"]:
         rows.append(("chance", [(f"{comparison['chance'][metric]:.3f}", "") for metric in metrics]))
@@ -68,7 +69,7 @@ def caption(comparison: Mapping[str, Any]) -> str:
     text += "; 95 % bootstrap intervals, clustered by picture"
     if comparison["saturated_ks"]:
         text += "; * k is not below the number of candidates"
-    if "†" in "".join(_labels(comparison)):
+    if "†" in "".join(metric_labels(comparison)):
         text += f"; † lists end at rank {comparison['longest_list']}, what is below is not counted"
     if _reranked(comparison):
         text += "; after a + how the run was ranked again, which assumes the whole part at hand (but for querybank)"
@@ -79,7 +80,7 @@ def terminal_table(comparison: Mapping[str, Any], title: str, intervals: bool = 
     """The comparison as a `rich` table, the interval below each value (100 columns wide, 80 without)."""
     table = Table(title=title, caption=caption(comparison) if intervals else "Wider terminals show the intervals.")
     table.add_column("run")
-    for label in _labels(comparison):
+    for label in metric_labels(comparison):
         table.add_column(label.replace("@", "\n@"), justify="right", no_wrap=True)
     reranked = _reranked(comparison)
     for name, cells in _rows(comparison):
@@ -93,7 +94,7 @@ def terminal_table(comparison: Mapping[str, Any], title: str, intervals: bool = 
 
 def markdown_table(comparison: Mapping[str, Any], title: str) -> str:
     """The comparison as Markdown, the interval behind each value."""
-    labels = [label.replace("*", r"\*") for label in _labels(comparison)]
+    labels = [label.replace("*", r"\*") for label in metric_labels(comparison)]
     lines = [f"### {title}", "", f"| run | {' | '.join(labels)} |", f"| --- |{' ---: |' * len(labels)}"]
     for name, cells in _rows(comparison):
         values = [f"{value} ({interval})" if interval else value for value, interval in cells]

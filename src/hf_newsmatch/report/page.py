@@ -36,7 +36,7 @@ from ..data.collator import join_text
 from ..data.newsimages import bad_rows
 from ..data.pictures import open_picture
 from ..errors import NewsMatchError
-from ..experiment import RUNS, Experiment, NewsData, Part
+from ..experiment import RUNS, Experiment, NewsData, Part, plain
 from ..files import atomic_path
 from ..machine import usable_cores
 from ..metrics import compare_runs
@@ -143,12 +143,14 @@ def _write_part(
     experiment: Experiment,
     data: NewsData,
     split: str,
-    rankings: Mapping[str, Ranking],
+    all_rankings: Mapping[str, Ranking],
     seed: int,
     progress: bool,
 ) -> Section:
     part, gold, candidates = data.parts[split], experiment.gold(split), experiment.candidates(split)
     clusters = list(gold.values())
+    # what was ranked again has a table of its own; everything else is about the models
+    rankings = {run: ranking for run, ranking in all_rankings.items() if run == plain(run)}
     comparison = compare_runs(rankings, gold, candidates=candidates, seed=seed)
     ranks = true_ranks(rankings, gold)
     pairs = compare_pairs(ranks, clusters, seed=seed)
@@ -161,6 +163,12 @@ def _write_part(
     drawn = [_save(folder, f"recall-{split}", figures.plot_recall(ranks, f"Recall, {split} part", _longest(rankings)))]
     if pairs:
         found.append(tables.pairs_table(split, pairs))
+    again = {run: ranking for run, ranking in all_rankings.items() if run not in rankings}
+    if again:
+        made = {run: experiment.record["runs"][split][run]["rerank"] for run in again}
+        together = ranks | true_ranks(again, gold)
+        gains = compare_pairs(together, clusters, seed=seed, pairs=[(run, plain(run)) for run in again])
+        found.append(tables.reranked_table(split, made, together, gains))
     if len(three) == 3:
         found.append(tables.changes_table(split, rank_changes(*three.values())))
     if len(three) > 1:
@@ -173,10 +181,10 @@ def _write_part(
     hashes = _write_thumbnails(folder / "pictures", split, part, progress)
     duplicates = near_duplicates(hashes)
     lenient = {"pictures": len(duplicates), "max_distance": NEAR_DUPLICATE}
-    for run, places in lenient_ranks(rankings, gold, duplicates).items():
+    for run, places in lenient_ranks(all_rankings, gold, duplicates).items():
         scores = article_scores(dict(enumerate(places)), DEFAULT_KS)
         lenient[run] = {metric: float(values.mean()) for metric, values in scores.items()}
-    hubs = {run: hubness(ranking, candidates) for run, ranking in rankings.items()}
+    hubs = {run: hubness(ranking, candidates) for run, ranking in all_rankings.items()}
     found.append(tables.hubs_table(split, hubs, lenient))
 
     cases = find_cases(three) if len(three) > 1 else {}

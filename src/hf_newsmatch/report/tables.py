@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..metrics.scoring import metric_names
+import numpy as np
+
 from ..metrics.tables import caption as runs_caption
-from ..metrics.tables import metric_label
+from ..metrics.tables import compared_metrics, metric_label, metric_labels
 
 # what LaTeX would take for its own, and signs that a plain LaTeX lacks
 _LATEX = {
@@ -30,6 +31,11 @@ class Cell(NamedTuple):
     text: str
     detail: str = ""
     best: bool = False
+
+    @property
+    def lines(self) -> list[str]:
+        """What stands small behind it, broken where that is several things."""
+        return re.split(r"(?<=;) ", self.detail) if self.detail else []
 
 
 @dataclass
@@ -129,7 +135,7 @@ def best_run(comparison: Mapping[str, Any], pairs: Mapping[tuple[str, str], Any]
 
 def runs_table(split: str, comparison: Mapping[str, Any], pairs: Mapping[tuple[str, str], Any]) -> Table:
     """The scores of each run; the best is bold when the difference to every other run is beyond chance."""
-    metrics = _metrics(comparison)
+    metrics = compared_metrics(comparison)
     best = {metric: best_run(comparison, pairs, metric) for metric in metrics}
     rows = []
     if comparison["chance"]:
@@ -137,17 +143,8 @@ def runs_table(split: str, comparison: Mapping[str, Any], pairs: Mapping[tuple[s
     for run, row in comparison["runs"].items():
         rows.append([Cell(run), *(interval_cell(row[metric], best=best[metric] == run) for metric in metrics)])
     bold = " Bold: the best, where the 95 % intervals of its differences to all other runs leave out 0."
-    labels = [
-        metric_label(metric, "*" * (metric in {f"recall@{k}" for k in comparison["saturated_ks"]}))
-        for metric in metrics
-    ]
     title = f"Scores, {split} part" + (" (chose the epoch and alpha: optimistic)" if split == "validation" else "")
-    return Table(f"runs-{split}", title, ["run", *labels], rows, runs_caption(comparison) + bold)
-
-
-def _metrics(comparison: Mapping[str, Any]) -> list[str]:
-    row = next(iter(comparison["runs"].values()))
-    return metric_names([int(name.split("@")[1]) for name in row if name.startswith("recall@")])
+    return Table(f"runs-{split}", title, ["run", *metric_labels(comparison)], rows, runs_caption(comparison) + bold)
 
 
 def pairs_table(split: str, pairs: Mapping[tuple[str, str], Any]) -> Table:
@@ -155,12 +152,7 @@ def pairs_table(split: str, pairs: Mapping[tuple[str, str], Any]) -> Table:
     metrics = list(next(iter(pairs.values())))
     rows = []
     for (later, earlier), row in pairs.items():
-        cells = [interval_cell(row[metric], "+") for metric in metrics]
-        cells = [
-            cell._replace(detail=f"{cell.detail}; p {p_value(row[metric]['p'])}")
-            for cell, metric in zip(cells, metrics)
-        ]
-        rows.append([Cell(f"{later} − {earlier}"), *cells])
+        rows.append([Cell(f"{later} − {earlier}"), *(_difference_cell(row[metric]) for metric in metrics)])
     caption = (
         "Paired, with 95 % bootstrap intervals, and p-values of a two-sided permutation test; both by picture."
         " The p-values are not corrected for their number."
@@ -168,6 +160,43 @@ def pairs_table(split: str, pairs: Mapping[tuple[str, str], Any]) -> Table:
     return Table(
         f"differences-{split}", f"Differences, {split} part", ["runs", *map(metric_label, metrics)], rows, caption
     )
+
+
+def _difference_cell(difference: Mapping[str, float]) -> Cell:
+    cell = interval_cell(difference, "+")
+    return cell._replace(detail=f"{cell.detail}; p {p_value(difference['p'])}")
+
+
+def reranked_table(
+    split: str,
+    made: Mapping[str, Mapping[str, Any]],
+    ranks: Mapping[str, np.ndarray],
+    pairs: Mapping[tuple[str, str], Any],
+) -> Table:
+    """Each run that was ranked again beside the plain ranking of the same model.
+
+    `made` is how each was made, as `predict.py --rerank` records it, `ranks` those of the true pictures in all runs.
+    """
+    metrics = list(next(iter(pairs.values())))
+    rows = []
+    for (run, baseline), row in pairs.items():
+        settings = ", ".join(f"{name} {value:g}" for name, value in made[run]["settings"].items())
+        rows.append(
+            [
+                Cell(run + "†" * made[run]["transductive"], settings),
+                *(Cell(number((1 / ranks[name]).mean())) for name in (baseline, run)),
+                *(_difference_cell(row[metric]) for metric in metrics),
+            ]
+        )
+    caption = (
+        "Differences to the plain ranking of the same model, with 95 % bootstrap intervals and p-values by picture,"
+        " not corrected for their number. The settings are those with the highest validation MRR@100."
+    )
+    if any(row["transductive"] for row in made.values()):
+        caption += " † assumes the whole part at hand: the ranking of an article depends on the other articles."
+    title = f"Ranked again, {split} part" + (" (chose the settings: optimistic)" if split == "validation" else "")
+    header = ["run", "MRR@100 before", "after", *(f"{metric_label(metric)} gained" for metric in metrics)]
+    return Table(f"reranked-{split}", title, header, rows, caption)
 
 
 def changes_table(split: str, changes: Mapping[str, Mapping[str, Any]]) -> Table:
