@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test quality style study clean install
+.PHONY: demo test quality style study browser screenshots clean install
 .DEFAULT_GOAL := demo
 
 install: $(INSTALLED)
@@ -24,6 +24,7 @@ demo: $(INSTALLED)
 		$(BIN)/python scripts/evaluate.py --config recipes/$$recipe.yaml && \
 		$(BIN)/python scripts/report.py --config recipes/$$recipe.yaml || exit; \
 	done
+	@echo "Open outputs/demo/report/index.html and outputs/demo_portal/report/index.html in a browser."
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
@@ -35,6 +36,16 @@ quality: $(INSTALLED)
 style: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# what the tests marked browser need beside it: Debian's Chromium and npm's axe-core
+browser:
+	command -v chromium > /dev/null || (apt-get update -qq && apt-get install -qq --no-install-recommends chromium)
+	npm install --prefix tests/browser --no-package-lock --no-audit --no-fund
+
+# the pictures of the README, of the report that `make demo` wrote
+screenshots: $(INSTALLED)
+	$(BIN)/python scripts/screenshot.py outputs/demo/report/index.html docs/report.png
+	$(BIN)/python scripts/screenshot.py outputs/demo/report/index.html docs/cases.png --selector '#cases'
 
 study: $(INSTALLED)
 	$(BIN)/python scripts/study.py

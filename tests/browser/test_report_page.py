@@ -1,8 +1,11 @@
 """The report in a real browser: what it shows, that its controls work, and that it harms and asks nobody."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import PIL.Image
 import pytest
 from report_run import PICTURE, TITLE, make_run
 
@@ -139,3 +142,20 @@ def test_it_prints(report):
     assert not made.page.locator("#filters").is_visible()
     assert made.page.get_by_role("table").first.is_visible()
     assert made.page.pdf().startswith(b"%PDF")
+
+
+def test_a_picture_of_it(run_folder, tmp_path):
+    script = Path(__file__).parents[2] / "scripts" / "screenshot.py"
+    report, picture = run_folder / "report" / "index.html", tmp_path / "cases.png"
+    command = [sys.executable, script, report, picture, "--selector", "#cases", "--width", "500"]
+    subprocess.run(command, check=True)
+    with PIL.Image.open(picture) as shown:
+        assert (shown.format, shown.size) == ("PNG", (500, 900))
+        assert len(shown.getcolors(2**20)) > 100
+    for page, selector, message in ((report.with_name("none.html"), "#cases", "no page"), (report, "#x", "cannot be")):
+        flags = [page, tmp_path / "no.png", "--selector", selector, "--timeout", "1"]
+        refused = subprocess.run([*command[:2], *flags], capture_output=True, text=True)
+        assert refused.returncode == 2
+        assert message in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "no.png").exists()

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import runpy
 import shutil
 import subprocess
 import sys
@@ -24,24 +23,6 @@ from hf_newsmatch.rerank import rerank
 from hf_newsmatch.retrieval import embed_articles
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a script; gives its exit code, standard output and standard error."""
-
-    def run(name: str, *argv) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, argv)])
-        capsys.readouterr()
-        code = 0
-        try:
-            runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
-        except SystemExit as exit:
-            code = exit.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The report's tables, built once and written as HTML, Markdown and LaTeX."""
+"""The report's tables, built once and written as HTML, Markdown and LaTeX, or shown on a terminal."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import rich.table
+from rich.text import Text
 
 from ..metrics.tables import caption as runs_caption
 from ..metrics.tables import compared_metrics, metric_label, metric_labels
@@ -89,6 +91,23 @@ def to_latex(table: Table) -> str:
         f"    {' & '.join(map(_latex, table.header))} \\\\\n    \\midrule\n{rows}\n    \\bottomrule\n"
         "  \\end{tabular}\n\\end{table}\n"
     )
+
+
+def to_terminal(table: Table) -> rich.table.Table:
+    """The table for a terminal, small things below their values."""
+
+    def cell(item: Cell) -> Text:
+        text = Text(item.text, style="bold" if item.best else "")
+        for line in item.lines:
+            text.append(f"\n{line}", style="dim")
+        return text
+
+    made = rich.table.Table(title=table.title, caption=table.caption or None)
+    for place, heading in enumerate(table.header):
+        made.add_column(Text(heading), justify="right" if place else "left", no_wrap=bool(place))
+    for row in table.rows:
+        made.add_row(*map(cell, row))
+    return made
 
 
 def _line(cells: Any) -> str:

@@ -51,7 +51,9 @@
     for (const item of kind.options) {
       if (item.value) item.disabled = !(data.cases[item.value] || []).length;
     }
-    if (kind.selectedOptions[0].disabled) kind.value = "";
+    if (kind.selectedOptions[0].disabled) {
+      kind.value = [...kind.options].find((item) => item.value && !item.disabled)?.value || "";
+    }
     filter();
   }
 
@@ -102,7 +104,9 @@
     }
     data.runs.forEach((run, place) => {
       const row = element("div", "run"), rank = article.ranks[place];
-      row.append(element("div", "", `${run}: ${rank === null ? "not in the list" : "rank " + rank}`));
+      const label = element("div");
+      label.append(element("strong", "", run), " ", element("span", "", rank === null ? "not in the list" : `rank ${rank}`));
+      row.append(label);
       row.append(...article.top[place].map(([number, score]) => picture(data, number, number === article.picture, score)));
       right.append(row);
     });
