@@ -152,8 +152,8 @@ def test_a_picture_of_it(run_folder, tmp_path):
     with PIL.Image.open(picture) as shown:
         assert (shown.format, shown.size) == ("PNG", (500, 900))
         assert len(shown.getcolors(2**20)) > 100
-    for page, selector, message in ((report.with_name("none.html"), "#cases", "no page"), (report, "#x", "cannot be")):
-        flags = [page, tmp_path / "no.png", "--selector", selector, "--timeout", "1"]
+    for file, selector, message in ((report.with_name("none.html"), "#cases", "no page"), (report, "#x", "cannot be")):
+        flags = [file, tmp_path / "no.png", "--selector", selector, "--timeout", "1"]
         refused = subprocess.run([*command[:2], *flags], capture_output=True, text=True)
         assert refused.returncode == 2
         assert message in refused.stderr
