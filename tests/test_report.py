@@ -235,6 +235,9 @@ def test_facts(html, run_folder):
     assert rows["validation"][:4] == ["12", str(pictures), min(dates), max(dates)]
     assert rows["test"][:4] == ["40", "35", "–", "–"]
     refused = dict(map(tuple, html.tables["refused"][1:]))
+    assert refused["articles read with the picture that they were published with"] == "60"
+    assert refused["articles read of the test list"] == "40"
+    assert refused["articles left out for want of a usable picture"] == "1"
     assert refused["pictures refused: empty file"] == "1"
     assert refused["rows that could not be read and were skipped"] == "1"
     assert any(name.startswith("skipped: ") and "again" in name for name in refused)

@@ -220,7 +220,7 @@ def _labels(articles: Sequence[Mapping[str, Any]], gold: Mapping[str, str], data
         "length": length_groups([article["read"] for article in articles]),
         "month": [f"{article['published']:%Y-%m}" if article["published"] else "unknown" for article in articles],
         "picture": ["of several articles" if times[image_id] > 1 else "of one article" for image_id in gold.values()],
-        "picture in training": ["seen" if image_id in trained else "not seen" for image_id in gold.values()],
+        "picture in training": ["seen in training" if image_id in trained else "not seen in training" for image_id in gold.values()],
     }
     return {dimension: values for dimension, values in labels.items() if len(set(values)) > 1}
 
@@ -375,7 +375,12 @@ def _facts_tables(experiment: Experiment, data: NewsData) -> list[Table]:
     refused = Counter()
     for kind in (section, section["test_list"] or {}):
         refused.update(kind.get("unusable_pictures", {}).get("counts", {}))
-    read = [["articles left out for want of a usable picture", section["pairs_without_usable_picture"]]]
+    linked = sum(len(articles) for name, articles in parts.items() if name != "test" or not section["test_list"])
+    without = section["pairs_without_usable_picture"]
+    read = [["articles read with the picture that they were published with", linked + without]]
+    if section["test_list"]:
+        read.append(["articles read of the test list", len(parts["test"])])
+    read.append(["articles left out for want of a usable picture", without])
     read += [[f"pictures refused: {reason}", count] for reason, count in sorted(refused.items())]
     if arguments["skip_bad_rows"]:
         wrong = bad_rows(arguments["articles_file"])
