@@ -16,10 +16,10 @@ import logging
 from typing import Any
 
 from hf_newsmatch.arguments import InterpolateArguments, parse_arguments, set_up_logging, use_all_cores
-from hf_newsmatch.checkpoints import weights_sha256
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.experiment import ALPHA_FOLDER, Experiment
-from hf_newsmatch.wise_ft.interpolation import check_alpha, interpolate, read_alphas
+from hf_newsmatch.experiment import Experiment
+from hf_newsmatch.wise_ft.family import interpolate_run
+from hf_newsmatch.wise_ft.interpolation import check_alpha, read_alphas
 
 logger = logging.getLogger("hf_newsmatch.interpolate")
 
@@ -41,7 +41,6 @@ def main() -> None:
     experiment = Experiment.open(args.output_dir)
     if not experiment.has_model("fine_tuned"):
         raise NewsMatchError(f"{args.output_dir} has no fine-tuned model yet; run scripts/train.py first.")
-    zero_shot, fine_tuned = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
 
     chosen: dict[str, Any] = {
         "rule": "given",
@@ -59,26 +58,18 @@ def main() -> None:
         alphas = [alpha]
 
     for alpha in alphas:
-        name = "wise_ft" if len(alphas) == 1 else folder_name(alpha)
-        folder = interpolate(
-            zero_shot,
-            fine_tuned,
+        name = interpolate_run(
+            experiment,
             alpha,
-            experiment.output_dir / name,
-            zero_shot_revision=experiment.revision("zero_shot"),
+            "wise_ft" if len(alphas) == 1 else None,
+            chosen,
             **by_weight,
             extrapolate=args.extrapolate,
             dtype=args.dtype,
             max_shard_size=args.max_shard_size,
         )
-        made = {"sha256": weights_sha256(folder), "endpoints": experiment.endpoints()}
-        if name == "wise_ft":
-            experiment.record["wise_ft"] = {"alpha": alpha, **chosen, **made}
-        else:
-            experiment.record.setdefault("wise_ft_family", {})[name] = {"alpha": alpha, **made}
-        experiment.save()
         which = "alphas by weight" if alpha is None else f"alpha {alpha:g}"
-        logger.info("The WiSE-FT model with %s is in %s.", which, folder)
+        logger.info("The WiSE-FT model with %s is in %s.", which, experiment.output_dir / name)
 
 
 def parse_alphas(args: InterpolateArguments) -> list[float | None] | None:
@@ -102,11 +93,6 @@ def parse_alphas(args: InterpolateArguments) -> list[float | None] | None:
             raise NewsMatchError(f"--alpha names {alpha:g} twice.")
         alphas.append(alpha)
     return alphas or [None]
-
-
-def folder_name(alpha: float) -> str:
-    """Where the model of one alpha of several goes: two decimals, or more where there are more."""
-    return f"{ALPHA_FOLDER}{alpha:.2f}" if round(alpha, 2) == alpha else f"{ALPHA_FOLDER}{alpha!r}"
 
 
 if __name__ == "__main__":

@@ -25,12 +25,10 @@ from hf_newsmatch.arguments import (
     set_up_logging,
     use_all_cores,
 )
-from hf_newsmatch.checkpoints import save_checkpoint, weights_sha256
 from hf_newsmatch.console import make_console
 from hf_newsmatch.distributed import leave
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly, first_sentence
 from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.files import atomic_path
 from hf_newsmatch.hub import open_repo, publish, take_push
 from hf_newsmatch.learning_curve import curve_table, what_was_kept
 from hf_newsmatch.model_card import find_license
@@ -111,23 +109,10 @@ def main() -> None:
         sys.exit(STOPPED)
 
     # ---- What is kept -----------------------------------------------------------------------------------------------
-    fine_tuned = output_dir / "fine_tuned"
     if first:
-        with atomic_path(fine_tuned) as temporary:
-            save_checkpoint(trainer.finished_model(), processor, temporary)
-        state = trainer.state
-        experiment.record["train"] = {
-            "sha256": weights_sha256(fine_tuned),
-            "arguments": {**dataclasses.asdict(train_args), **training_args.to_dict()},
-            "processes": training_args.world_size,
-            "metrics": result.metrics,
-            "best_metric": {training_args.metric_for_best_model: state.best_metric},
-            "best_step": state.best_global_step,
-            "log_history": state.log_history,
-        }
-        experiment.save()
-        make_console().print(curve_table(state, training_args))
-        logger.info("The fine-tuned model is in %s (%s).", fine_tuned, what_was_kept(state, training_args))
+        fine_tuned = experiment.keep_fine_tuned(trainer, result, **dataclasses.asdict(train_args))
+        make_console().print(curve_table(trainer.state, training_args))
+        logger.info("The fine-tuned model is in %s (%s).", fine_tuned, what_was_kept(trainer.state, training_args))
     # closes the process group: without that, a process may die at exit while another still waits for it
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()

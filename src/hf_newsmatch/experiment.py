@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import DataArguments, ModelArguments
-from .checkpoints import holds_weights, weights_sha256
+from .checkpoints import holds_weights, save_checkpoint, weights_sha256
 from .errors import NewsMatchError
 from .files import atomic_path, sha256, write_json
 from .modeling import DEMO_MODEL, is_local, load_config
@@ -22,8 +22,10 @@ from .modeling import DEMO_MODEL, is_local, load_config
 # what reads data is imported where it is needed: that takes seconds, and a step that only wants the models needs none
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers.trainer_utils import TrainOutput
 
     from .retrieval import Ranking
+    from .trainer import ContrastiveTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +131,29 @@ class Experiment:
         for name in ("scores.json", "scores.md", *(f"alpha_curve.{ending}" for ending in ("csv", "png", "pdf"))):
             (self.output_dir / name).unlink(missing_ok=True)
         self.save()
+
+    def keep_fine_tuned(self, trainer: "ContrastiveTrainer", result: "TrainOutput", **arguments: Any) -> Path:
+        """Save what a training made as the run's fine-tuned model, and record how it was made.
+
+        `arguments` are recorded beside the trainer's own.
+
+        Returns:
+            `Path`: the folder of the checkpoint.
+        """
+        folder, args, state = self.output_dir / "fine_tuned", trainer.args, trainer.state
+        with atomic_path(folder) as temporary:
+            save_checkpoint(trainer.finished_model(), trainer.processor, temporary)
+        self.record["train"] = {
+            "sha256": weights_sha256(folder),
+            "arguments": {**arguments, **args.to_dict()},
+            "processes": args.world_size,
+            "metrics": result.metrics,
+            "best_metric": {args.metric_for_best_model: state.best_metric},
+            "best_step": state.best_global_step,
+            "log_history": state.log_history,
+        }
+        self.save()
+        return folder
 
     def check_continues(self, before: "Experiment") -> None:
         """Refuse to go on with a training that began with other data, another base or another recipe.
@@ -409,7 +434,7 @@ def load_news_data(
             f"None of the {len(pairs)} articles of {data_args.articles_file} has a usable picture; --image_dir"
             " names the folder that holds them."
         )
-    test, unusable_test = _test_part(data_args, unusable_test)
+    test, unusable_test = load_test_part(data_args, unusable_test)
 
     usable = translation(usable)
     if test is not None:
@@ -509,9 +534,16 @@ def _linked_part(pairs: "Dataset") -> Part:
     return Part(pairs, distinct_images(pairs), dict(zip(pairs["article_id"][:], pairs["image_id"][:])))
 
 
-def _test_part(
-    data_args: DataArguments, unusable: list[dict[str, str]] | None
+def load_test_part(
+    data_args: DataArguments, unusable: list[dict[str, str]] | None = None
 ) -> tuple[Part | None, list[dict[str, str]]]:
+    """The part that the test arguments name, if they name one, and its unusable pictures.
+
+    `unusable` is what [`check_pictures`] found before; every picture is decoded when it is not given.
+
+    Raises:
+        [`NewsMatchError`]: on files that cannot be used, and when no picture can.
+    """
     from .data.newsimages import load_articles, load_gold, load_images
 
     file = data_args.test_articles_file

@@ -22,10 +22,10 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import TrainingArguments
 
 from .arguments import CardArguments, PushArguments
-from .checkpoints import weights_sha256
 from .errors import NewsMatchError, first_sentence
 from .experiment import ALPHA_FOLDER, RECORD, Experiment
 from .model_card import Checkpoint, curve_figure, find_license, local_paths, model_card, provenance
+from .wise_ft.family import is_current
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ _OF_THIS_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_on
 # Of the base model, untouched; among tens of thousands of pieces of words, some look like paths.
 _VOCABULARIES = ("tokenizer.json", "vocab.json")
 _TOKEN = re.compile(r"\bhf_\w{16,}")
+_PUSH_AGAIN = "push again, what arrived is not sent twice"
 _FULL = re.compile(r"storage|quota|\blimit|exceed|upgrade", re.IGNORECASE)
 
 
@@ -159,7 +160,7 @@ def push(uploads: Sequence[Upload], repo_id: str, private: bool = True, token: s
     """
     api = HfApi(token=token)
     url = open_repo(repo_id, private, token)
-    with _explained(repo_id, token):
+    with explained(repo_id, token):
         # the first commit holds no model: a branch that begins there never has the weights of another
         first = api.list_repo_commits(repo_id)[-1].commit_id
         for upload in uploads:
@@ -188,7 +189,7 @@ def open_repo(repo_id: str, private: bool = True, token: str | None = None) -> s
     """
     check_repo_id(repo_id)
     api = HfApi(token=token)
-    with _explained(repo_id, token):
+    with explained(repo_id, token):
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         if private and not api.repo_info(repo_id).private:
             raise NewsMatchError(
@@ -251,7 +252,7 @@ def _family(experiment: Experiment, main: Checkpoint) -> dict[str, Checkpoint]:
         folder = experiment.output_dir / name
         if not folder.is_dir():
             continue
-        if made["endpoints"] != experiment.endpoints() or made["sha256"] != weights_sha256(folder):
+        if not is_current(experiment, name):
             raise NewsMatchError(
                 f"{folder} is not what was made of the models in {experiment.output_dir}; run scripts/interpolate.py"
                 " again, or remove it."
@@ -296,25 +297,24 @@ def _refuse_private(files: dict[str, Path | bytes], experiment: Experiment, toke
 
 
 @contextmanager
-def _explained(repo_id: str, token: str | None) -> Iterator[None]:
-    """Turn what goes wrong between here and the Hub into one sentence with the remedy."""
+def explained(repo_id: str, token: str | None = None, again: str = _PUSH_AGAIN) -> Iterator[None]:
+    """Turn what goes wrong between here and the Hub into one sentence with the remedy, `again` where that is time."""
     try:
         yield
     except NewsMatchError:
         raise
     except (OSError, ValueError, RuntimeError, httpx2.HTTPError) as error:
-        message = _explanation(error, repo_id, token)
+        message = _explanation(error, repo_id, token, again)
         if message is None:
             raise
         raise NewsMatchError(message) from error
 
 
-def _explanation(error: BaseException, repo_id: str, token: str | None) -> str | None:
+def _explanation(error: BaseException, repo_id: str, token: str | None, again: str) -> str | None:
     if isinstance(error, RuntimeError) and error.__cause__ is not None:  # one file of several, in a thread
-        return _explanation(error.__cause__, repo_id, token)
-    again = "push again, what arrived is not sent twice"
+        return _explanation(error.__cause__, repo_id, token, again)
     if isinstance(error, OfflineModeIsEnabled):
-        return "The offline mode is on; unset HF_HUB_OFFLINE (and TRANSFORMERS_OFFLINE) to push."
+        return f"The offline mode is on; unset HF_HUB_OFFLINE (and TRANSFORMERS_OFFLINE), then {again}."
     if not isinstance(error, HfHubHTTPError):
         if isinstance(error, httpx2.HTTPError):
             return f"{constants.ENDPOINT} cannot be reached ({type(error).__name__}); check the network and {again}."

@@ -14,7 +14,6 @@ from typing import Any
 import imagehash
 import jinja2
 import numpy as np
-import PIL.Image
 from datasets import Image
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
@@ -34,7 +33,7 @@ from ..analysis import (
 )
 from ..data.collator import join_text
 from ..data.newsimages import bad_rows
-from ..data.pictures import open_picture
+from ..data.pictures import thumbnail
 from ..errors import NewsMatchError
 from ..experiment import RUNS, Experiment, NewsData, Part, plain
 from ..files import atomic_path
@@ -231,7 +230,7 @@ def _write_thumbnails(folder: Path, split: str, part: Part, progress: bool) -> d
 
     def write(item: tuple[int, dict[str, Any]]) -> imagehash.ImageHash:
         place, row = item
-        picture = _small(row["image"])
+        picture = thumbnail(row["image"], SIZE)
         picture.save(folder / f"{split}-{place}.webp", quality=60, method=1)
         return imagehash.phash(picture)
 
@@ -240,19 +239,6 @@ def _write_thumbnails(folder: Path, split: str, part: Part, progress: bool) -> d
         hashes = pool.map(write, enumerate(images))
         bar = tqdm(hashes, f"Thumbnails of the {split} part", len(images), unit="picture", disable=not progress)
         return dict(zip(images["image_id"][:], list(bar)))
-
-
-def _small(image: dict[str, Any]) -> PIL.Image.Image:
-    source = image["path"]
-    if image["bytes"] is None and str(source).lower().endswith((".jpg", ".jpeg")):
-        picture = PIL.Image.open(source)
-        # a JPEG can be decoded at a fraction of its size (not below this one), many times faster
-        picture.draft("RGB", (SIZE, SIZE))
-        picture = open_picture(picture)
-    else:
-        picture = open_picture(image)
-    picture.thumbnail((SIZE, SIZE))
-    return picture
 
 
 def _gallery(
