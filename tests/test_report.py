@@ -17,7 +17,7 @@ from report_run import PICTURE, RERANKED, RUNS, TITLE, make_run
 
 from hf_newsmatch import NewsMatchError
 from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.report import page
+from hf_newsmatch.report import facts, gallery, page
 from hf_newsmatch.report.tables import Cell, Table, best_run, number, to_latex, to_markdown
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "report.py"
@@ -175,7 +175,7 @@ def test_thumbnails_are_small_pictures(report):
     for number_, name in enumerate(data["pictures"]):
         with PIL.Image.open(report / "pictures" / f"test-{number_}.webp") as picture:
             assert picture.format == "WEBP", name
-            assert max(picture.size) <= page.SIZE, name
+            assert max(picture.size) <= gallery.SIZE, name
     assert len(list((report / "pictures").glob("test-*"))) == len(data["pictures"])
 
 
@@ -266,7 +266,7 @@ def test_facts(html, run_folder):
     ],
 )
 def test_the_chosen_alpha_in_a_sentence(made, sentence):
-    assert page._choice(made) == sentence
+    assert facts.describe_choice(made) == sentence
 
 
 def test_the_curve_over_alpha_comes_along_only_when_it_chose(run_folder, tmp_path):

@@ -1,0 +1,113 @@
+"""What was read, refused, split and chosen, and where everything came from, as tables."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..data.collator import join_text
+from ..data.newsimages import bad_rows
+from ..experiment import Experiment, NewsData
+from ..modeling import load_config, load_processor
+from . import tables
+from .tables import Table
+
+
+def facts_tables(experiment: Experiment, data: NewsData) -> list[Table]:
+    """What was read, what was refused, how it was split, and where everything came from."""
+    record = experiment.record
+    section = record["data"]
+    arguments = section["arguments"]
+    parts = {"train": data.train, **{name: part.articles for name, part in data.parts.items()}}
+    limit, truncated = _truncated(experiment, parts)
+    rows = []
+    for name, articles in parts.items():
+        dates = sorted(value for value in articles["published"][:] if value is not None)
+        pictures = len(data.parts[name].images) if name in data.parts else len(set(articles["image_id"][:]))
+        cut = f"{truncated[name]} ({truncated[name] / len(articles):.0%})"
+        days = [f"{dates[0]:%Y-%m-%d}", f"{dates[-1]:%Y-%m-%d}"] if dates else [None, None]
+        shared = section["split"]["parts"].get(name, {}).get("shared_pictures")
+        if shared is None and name == "test" and section["test_list"]:
+            shared = section["test_list"]["shared_pictures"]
+        rows.append([name, len(articles), pictures, *days, shared, cut])
+    header = ["part", "articles", "pictures", "first", "last", "pictures of earlier parts", f"cut at {limit} tokens"]
+    order = f"Order in time by: {section['split']['order']}."
+    found = [tables.plain_table("data", "The data", header, rows, order)]
+
+    refused = Counter()
+    for kind in (section, section["test_list"] or {}):
+        refused.update(kind.get("unusable_pictures", {}).get("counts", {}))
+    linked = sum(len(articles) for name, articles in parts.items() if name != "test" or not section["test_list"])
+    without = section["pairs_without_usable_picture"]
+    read = [["articles read with the picture that they were published with", linked + without]]
+    if section["test_list"]:
+        read.append(["articles read of the test list", len(parts["test"])])
+    read.append(["articles left out for want of a usable picture", without])
+    read += [[f"pictures refused: {reason}", count] for reason, count in sorted(refused.items())]
+    if arguments["skip_bad_rows"]:
+        wrong = bad_rows(arguments["articles_file"])
+        read.append(["rows that could not be read and were skipped", len(wrong)])
+        read += [[f"skipped: {line}", ""] for line in wrong[:10]]
+    translation = section["translation"]
+    if translation:
+        read += [
+            ["sentences translated", translation["sentences"]],
+            ["of these, translated around a number or an address that the model had lost", translation["in_parts"]],
+            ["different ones kept in the original because no translation was sound", len(translation["kept"])],
+        ]
+    found.append(tables.plain_table("refused", "Read and refused", ["what", "count"], read))
+
+    base = record["base_model"]
+    source = [
+        ["base model", _shown(base["id"])],
+        ["revision", base["revision"]],
+        ["SHA-256 of the base", base["sha256"]],
+    ]
+    for name, file in section["files"].items():
+        source.append([f"{name}: {_shown(file['path'])}", file["sha256"]])
+    source.append(["read by CLIP", ", ".join(arguments["text_fields"])])
+    source.append(["WiSE-FT", describe_choice(record.get("wise_ft"))])
+    recipe = record.get("recipe", {})
+    source += [
+        [name, recipe[name]]
+        for name in ("num_train_epochs", "learning_rate", "train_batch_size", "seed")
+        if name in recipe
+    ]
+    source.append(["hf-newsmatch", record.get("hf_newsmatch")])
+    source += [[name, version] for name, version in record.get("versions", {}).items()]
+    found.append(tables.plain_table("provenance", "Provenance", ["what", "value"], source))
+    return found
+
+
+def describe_choice(made: Mapping[str, Any] | None) -> str:
+    """The alpha and why, in a sentence."""
+    if made is None:
+        return "No WiSE-FT model was made."
+    names = {
+        "alpha": "alpha {:g}",
+        "alpha_vision": "{:g} for the vision tower",
+        "alpha_text": "{:g} for the text tower",
+    }
+    alphas = [text.format(made[name]) for name, text in names.items() if made.get(name) is not None]
+    if made.get("alphas"):
+        alphas.append("alphas by weight")
+    return f"WiSE-FT uses {', '.join(alphas)} (rule: {made['rule']})."
+
+
+def _shown(name: str) -> str:
+    """A path's last part: a report goes to others, whom the folders of this machine do not concern."""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def _truncated(experiment: Experiment, parts: Mapping[str, Any]) -> tuple[int, dict[str, int]]:
+    """The tokens that CLIP reads, and how many articles of each part have more."""
+    # the fine-tuned folder has the same tokenizer and needs no Hub
+    run = "fine_tuned" if experiment.has_model("fine_tuned") else "zero_shot"
+    checkpoint, revision = experiment.checkpoint(run), experiment.revision(run)
+    config = load_config(checkpoint, revision)
+    tokenizer = load_processor(checkpoint, revision, config).tokenizer
+    limit, counts = config.text_config.max_position_embeddings, {}
+    for name, articles in parts.items():
+        texts = [join_text(row, experiment.text_fields) for row in articles.select_columns(experiment.text_fields)]
+        counts[name] = sum(len(ids) > limit for ids in tokenizer(texts, verbose=False)["input_ids"])
+    return limit, counts
