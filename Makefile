@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test quality style study clean install
+.PHONY: demo app test quality style study clean install
 .DEFAULT_GOAL := demo
 
 install: $(INSTALLED)
@@ -24,6 +24,10 @@ demo: $(INSTALLED)
 		$(BIN)/python scripts/evaluate.py --config recipes/$$recipe.yaml && \
 		$(BIN)/python scripts/report.py --config recipes/$$recipe.yaml || exit; \
 	done
+
+# the demo's models and pictures in the browser
+app: $(INSTALLED)
+	$(BIN)/python app/app.py
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
