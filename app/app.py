@@ -29,7 +29,7 @@ ASK = "Type a headline, or choose an article."
 # each picture whole, its caption below it, and all of them at once
 STYLE = """
 .ranked .grid-wrap { max-height: none; overflow: visible; }
-.ranked .grid-container { align-items: start; }
+.ranked .grid-container { align-items: start; grid-template-columns: repeat(3, minmax(0, 1fr)); }
 .ranked .thumbnail-item { aspect-ratio: auto; height: auto; }
 .ranked .thumbnail-item img { aspect-ratio: 1; height: auto; object-fit: contain; }
 .ranked .caption-label { position: static; max-width: none; border: 0; border-radius: 0; text-align: left;
@@ -106,7 +106,6 @@ def build(showcase: Showcase, args: AppArguments) -> gr.Blocks:
                 info="What CLIP reads.",
                 placeholder=ASK,
                 max_lines=4,
-                max_length=2000,
                 scale=2,
                 min_width=300,
             )
@@ -127,17 +126,10 @@ def build(showcase: Showcase, args: AppArguments) -> gr.Blocks:
             for name in ("zero_shot", "wise_ft", "fine_tuned"):
                 with gr.Column(min_width=300):
                     heading = gr.Markdown(elem_id=f"{name}_heading")
-                    columns += (
-                        heading,
-                        gr.Gallery(
-                            columns=3,
-                            show_label=False,
-                            interactive=False,
-                            buttons=[],
-                            elem_id=name,
-                            elem_classes="ranked",
-                        ),
+                    gallery = gr.Gallery(
+                        columns=3, show_label=False, interactive=False, buttons=[], elem_id=name, elem_classes="ranked"
                     )
+                    columns += [heading, gallery]
         ranking = {"fn": explained(rank), "inputs": [text, alpha], "outputs": [articles, message, *columns]}
         page.load(**ranking)
         # its input event leaves out what is pasted

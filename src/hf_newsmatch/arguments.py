@@ -303,6 +303,8 @@ class AppArguments:
 
     def __post_init__(self):
         _check_least(self, k=1)
+        if self.gold_file and not self.articles_file:
+            raise ValueError("--gold_file belongs to articles; name them with --articles_file.")
 
 
 @dataclass

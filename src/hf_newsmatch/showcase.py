@@ -138,7 +138,8 @@ def models_of_family(repo_id: str) -> tuple[AlphaModels, Experiment]:
     with explained(repo_id, again="try again"):
         commits = {branch.name: branch.target_commit for branch in HfApi().list_repo_refs(repo_id).branches}
         try:
-            record = json.loads(Path(hf_hub_download(repo_id, RECORD)).read_text(encoding="utf-8"))
+            file = hf_hub_download(repo_id, RECORD, revision=commits[constants.DEFAULT_REVISION])
+            record = json.loads(Path(file).read_text(encoding="utf-8"))
             experiment = Experiment(repo_id, record)
             zero_shot = experiment.checkpoint("zero_shot"), experiment.revision("zero_shot")
         except (EntryNotFoundError, KeyError, TypeError, json.JSONDecodeError) as error:

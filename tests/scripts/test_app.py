@@ -36,6 +36,7 @@ def run(monkeypatch, capsys):
         (["--split", "tset"], "has no tset part"),
         (["--k", "0"], "--k must be at least 1"),
         (["--hub_model_id", "ann/news"], "name pictures with --images"),
+        (["--gold_file", "gold.tsv"], "--gold_file belongs to articles"),
         (["--alpha", "0.4"], "--alpha"),
     ],
 )
