@@ -18,7 +18,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 try:
     import gradio as gr
 except ModuleNotFoundError:
-    sys.exit("The page needs Gradio: pip install 'hf-newsmatch[app]'.")
+    print(f"{sys.argv[0]}: error: the page needs Gradio: pip install 'hf-newsmatch[app]'.", file=sys.stderr)
+    sys.exit(2)
 
 from hf_newsmatch.arguments import AppArguments, parse_arguments, set_up_logging
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly

@@ -71,3 +71,9 @@ def test_the_environment_is_that_of_a_space(run, checkpoints, tmp_path):
     assert (code, "has no tset part" in err) == (2, True)
     code, err = run("--split", "tost", NEWSMATCH_OUTPUT_DIR=out, NEWSMATCH_SPLIT="tset")
     assert (code, "has no tost part" in err) == (2, True)
+
+
+def test_without_gradio(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    code, err = run()
+    assert (code, "the page needs Gradio: pip install" in err) == (2, True)
