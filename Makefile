@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test quality style study browser screenshots clean install
+.PHONY: demo app test quality style study browser screenshots clean install
 .DEFAULT_GOAL := demo
 
 install: $(INSTALLED)
@@ -25,6 +25,10 @@ demo: $(INSTALLED)
 		$(BIN)/python scripts/report.py --config recipes/$$recipe.yaml || exit; \
 	done
 	@echo "Open outputs/demo/report/index.html and outputs/demo_portal/report/index.html in a browser."
+
+# the demo's models and pictures in the browser
+app: $(INSTALLED)
+	$(BIN)/python app/app.py
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

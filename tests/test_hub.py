@@ -20,11 +20,12 @@ from safetensors.torch import load_file
 from transformers import TrainingArguments
 
 from hf_newsmatch import ContrastiveTrainingArguments
-from hf_newsmatch.arguments import CardArguments, PushArguments
+from hf_newsmatch.arguments import AppArguments, CardArguments, PushArguments
 from hf_newsmatch.errors import NewsMatchError
 from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.hub import check_repo_id, collect, take_push
 from hf_newsmatch.model_card import find_license
+from hf_newsmatch.showcase import open_showcase
 
 ROOT = Path(__file__).parents[1]
 MIT = {"license": "mit"}
@@ -411,6 +412,40 @@ def test_up_and_back_bit_for_bit(client, hub, run_folder, tmp_path):
             ::-1
         ]
     )
+
+
+SHOW = """
+import json, os
+os.chdir({base!r})
+from hf_newsmatch.arguments import AppArguments
+from hf_newsmatch.showcase import open_showcase
+shown = open_showcase(AppArguments(hub_model_id="ann/news", articles_file={articles!r}))
+ranks = {{alpha: [hit.image_id for hit in shown.rank("title 7", alpha, 20)] for alpha in shown.models.alphas}}
+print(json.dumps([shown.models.start, shown.models.step, ranks, shown.texts[0]]))
+"""
+
+
+def test_a_family_as_the_page_in_app_takes_it(client, hub, run_folder, checkpoints, tmp_path):
+    """What was pushed ranks as what is here, whether it was published or is made of the two ends."""
+    articles = str(run_folder.parent / "news" / "articles.tsv")
+    show = SHOW.format(base=str(checkpoints), articles=articles)  # a base from a folder is published by its name
+    assert "not on the Hub" in client.ask(code=show)[2]
+    assert client.push(run_folder)[0] == 0
+    record = hub.files("ann/news").pop("newsmatch.json")
+    assert "ann/news has no newsmatch.json of a run" in client.ask(code=show)[2]
+    hub.files("ann/news")["newsmatch.json"] = record
+    assert "ann/news has no branch alpha-1.00" in client.ask(code=show)[2]
+    assert client.push(run_folder, "--family")[0] == 0
+    code, out, err = client.ask(code=show)
+    assert code == 0, err
+    start, step, ranks, text = json.loads(out)
+    assert start == Experiment.open(run_folder).record["wise_ft"]["alpha"]
+    assert (step, len(ranks)) == (0.1, 11)
+    shutil.copytree(run_folder, tmp_path / "copy")
+    here = open_showcase(AppArguments(output_dir=str(tmp_path / "copy"), articles_file=articles))
+    for alpha, image_ids in ranks.items():
+        assert [hit.image_id for hit in here.rank("title 7", float(alpha), 20)] == image_ids
+    assert text == here.texts[0]
 
 
 def test_dry_run_sends_nothing(client, hub, run_folder, experiment):

@@ -274,6 +274,40 @@ class ReportArguments:
 
 
 @dataclass
+class AppArguments:
+    """What `app/app.py` takes."""
+
+    output_dir: str = field(
+        default=DEFAULT_OUTPUT_DIR,
+        metadata={"help": "Folder of a run; where the default holds none, the demo is trained first."},
+    )
+    split: str = field(default="test", metadata={"help": "The part of the run whose pictures are ranked."})
+    hub_model_id: str | None = field(
+        default=None,
+        metadata={
+            "help": "Models that scripts/push_to_hub.py --family published, instead of a run's; name --images or"
+            " --articles_file with them."
+        },
+    )
+    images: str | None = field(
+        default=None, metadata={"help": "Rank these pictures, a list or a folder, instead of the run's."}
+    )
+    articles_file: str | None = field(
+        default=None,
+        metadata={"help": "Articles to choose from instead of the run's; without --images, also their pictures."},
+    )
+    gold_file: str | None = field(
+        default=None, metadata={"help": "With --articles_file and --images: the true pictures, when they are known."}
+    )
+    k: int = field(default=12, metadata={"help": "Pictures that each model shows."})
+
+    def __post_init__(self):
+        _check_least(self, k=1)
+        if self.gold_file and not self.articles_file:
+            raise ValueError("--gold_file belongs to articles; name them with --articles_file.")
+
+
+@dataclass
 class CardArguments:
     """What a model card says that the record of a run cannot know."""
 
@@ -479,7 +513,7 @@ def _all_dataclasses() -> list[type]:
     from .trainer import ContrastiveTrainingArguments
 
     steps = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments, ReportArguments]
-    others = [TranslateArguments, CardArguments, PushArguments]
+    others = [TranslateArguments, AppArguments, CardArguments, PushArguments]
     return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *steps, *others]
 
 

@@ -1,0 +1,163 @@
+"""Rank pictures for a headline, with zero-shot, WiSE-FT and fine-tuned CLIP side by side, in the browser.
+
+    python app/app.py                                                      # the demo, trained first if need be
+    python app/app.py --output_dir outputs/rss                             # a run of yours
+    python app/app.py --hub_model_id user/newsroom --images archive        # published models
+
+Every flag is also an environment variable, for a Space: NEWSMATCH_HUB_MODEL_ID and so on.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
+
+try:
+    import gradio as gr
+except ModuleNotFoundError:
+    print(f"{sys.argv[0]}: error: the page needs Gradio: pip install 'hf-newsmatch[app]'.", file=sys.stderr)
+    sys.exit(2)
+
+from hf_newsmatch.arguments import AppArguments, parse_arguments, set_up_logging
+from hf_newsmatch.errors import NewsMatchError, exits_cleanly
+from hf_newsmatch.showcase import Hit, Showcase, open_showcase
+
+PREFIX = "NEWSMATCH_"
+ASK = "Type a headline, or choose an article."
+# each picture whole, its caption below it, and all of them at once
+STYLE = """
+.ranked .grid-wrap { max-height: none; overflow: visible; }
+.ranked .grid-container { align-items: start; grid-template-columns: repeat(3, minmax(0, 1fr)); }
+.ranked .thumbnail-item { aspect-ratio: auto; height: auto; }
+.ranked .thumbnail-item img { aspect-ratio: 1; height: auto; object-fit: contain; }
+.ranked .caption-label { position: static; max-width: none; border: 0; border-radius: 0; text-align: left;
+    white-space: normal; overflow-wrap: anywhere; }
+.ranked .thumbnail-item:has(img[alt^="✓"]) { outline: 3px solid #16a34a; outline-offset: -1px; }
+"""
+# Gradio calls a slider released when a pointer leaves it; the keyboard, and the number beside it, release it too
+RELEASE = """<script>
+document.addEventListener("change", ({ target }) => {
+    if (target.closest("#alpha")) target.dispatchEvent(new PointerEvent("pointerup", { bubbles: true }));
+});
+</script>"""
+
+
+@exits_cleanly
+def main() -> None:
+    variables = {item.name: PREFIX + item.name.upper() for item in dataclasses.fields(AppArguments)}
+    flags = [f"--{name}={os.environ[variable]}" for name, variable in variables.items() if variable in os.environ]
+    (args,) = parse_arguments(AppArguments, description=__doc__.splitlines()[0], argv=[*flags, *sys.argv[1:]])
+    set_up_logging()
+    showcase = open_showcase(args)
+    showcase.prepare()
+    page = build(showcase, args)
+    page.launch(share=False, ssr_mode=False, css=STYLE, head=RELEASE, footer_links=["gradio"])
+
+
+def build(showcase: Showcase, args: AppArguments) -> gr.Blocks:
+    """The page."""
+    models, size = showcase.models, len(showcase.image_ids)
+
+    def column(name: str, alpha: float, text: str) -> tuple[str, list[tuple[str, str]]]:
+        """What stands above the pictures of one model, and the pictures with their captions."""
+        heading = f"### {name}"
+        if not text:
+            return heading, []
+        hits = showcase.rank(text, alpha, args.k)
+        verdict = next((f"true picture at rank **{hit.rank:,}** of {size:,}" for hit in hits if hit.true), "")
+        return f"{heading}\n{verdict}", [(str(showcase.thumbnail(hit.image_id)), caption(hit)) for hit in hits]
+
+    def wise_ft(alpha: float, text: str) -> tuple:
+        return column(f"WiSE-FT, alpha {alpha:g}", alpha, text)
+
+    def rank(text: str, alpha: float) -> tuple:
+        text = text.strip()
+        article = gr.skip() if showcase.is_article(text) else None  # what was edited is no longer the article's
+        zero_shot, fine_tuned = column("Zero-shot", 0.0, text), column("Fine-tuned", 1.0, text)
+        return article, "" if text else ASK, *zero_shot, *wise_ft(alpha, text), *fine_tuned
+
+    def move(alpha: float, before: float, text: str) -> tuple:
+        alpha = models.snap(alpha, before)
+        return alpha, alpha, *wise_ft(alpha, text.strip())
+
+    def fill(article: int | None) -> Any:
+        return gr.skip() if article is None else showcase.texts[article]
+
+    with gr.Blocks(title="hf-newsmatch", analytics_enabled=False, delete_cache=(86400, 86400)) as page:
+        gr.Markdown(
+            "# Which picture goes with this headline?\n"
+            f"{size:,} pictures, ranked by one CLIP before fine-tuning on news, after it, and in between"
+            " ([WiSE-FT](https://arxiv.org/abs/2109.01903))."
+        )
+        with gr.Row():
+            articles = gr.Dropdown(
+                [(title, place) for place, title in enumerate(showcase.titles)],
+                value=0 if showcase.titles else None,
+                label="Article",
+                info="Its true picture is marked, where it is known.",
+                visible=bool(showcase.titles),
+                min_width=300,
+            )
+            text = gr.Textbox(
+                showcase.texts[0] if showcase.texts else "",
+                label="Headline",
+                info="What CLIP reads.",
+                placeholder=ASK,
+                max_lines=4,
+                scale=2,
+                min_width=300,
+            )
+        slider = gr.Slider(
+            0,
+            1,
+            models.start,
+            step=models.step,
+            label="alpha",
+            info="From zero-shot (0) to fine-tuned (1). A model in between is made when it is asked for first.",
+            elem_id="alpha",
+            buttons=[],
+        )
+        alpha = gr.State(models.start)
+        message = gr.Markdown()
+        columns = []
+        with gr.Row():
+            for name in ("zero_shot", "wise_ft", "fine_tuned"):
+                with gr.Column(min_width=300):
+                    heading = gr.Markdown(elem_id=f"{name}_heading")
+                    gallery = gr.Gallery(
+                        columns=3, show_label=False, interactive=False, buttons=[], elem_id=name, elem_classes="ranked"
+                    )
+                    columns += [heading, gallery]
+        ranking = {"fn": explained(rank), "inputs": [text, alpha], "outputs": [articles, message, *columns]}
+        page.load(**ranking)
+        # its input event leaves out what is pasted
+        text.change(**ranking, show_progress="hidden", trigger_mode="always_last")
+        articles.input(fill, articles, text, show_progress="hidden")
+        slider.release(
+            explained(move), [slider, alpha, text], [slider, alpha, *columns[2:4]], trigger_mode="always_last"
+        )
+    return page
+
+
+def caption(hit: Hit) -> str:
+    """Rank, score and name of a picture. Gradio takes it as plain text."""
+    return f"{'✓ ' if hit.true else ''}{hit.rank}. {hit.score:.3f} {hit.image_id}"
+
+
+def explained(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Show what is the user's to mend as a message on the page."""
+
+    def wrapper(*inputs):
+        try:
+            return function(*inputs)
+        except (NewsMatchError, OSError) as error:
+            raise gr.Error(str(error)) from error
+
+    return wrapper
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The demo's run without the scripts: what `python scripts/train.py` does without arguments."""
+
+import logging
+from pathlib import Path
+
+from transformers import set_seed
+
+from ..arguments import DataArguments, ModelArguments, parse_arguments
+from ..experiment import Experiment
+from ..modeling import load_clip
+from ..trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+
+logger = logging.getLogger(__name__)
+
+RECIPE = Path(__file__).parent / "recipe.yaml"
+
+
+def make_demo_run(output_dir: str | Path) -> Experiment:
+    """Draw the demo newsroom and fine-tune the tiny CLIP on it, on the CPU, in about a minute.
+
+    Args:
+        output_dir (`str` or `Path`):
+            The folder of the run. What an earlier run left there is removed.
+
+    Returns:
+        [`Experiment`], trained.
+    """
+    data_args, model_args, training_args = parse_arguments(
+        DataArguments,
+        ModelArguments,
+        ContrastiveTrainingArguments,
+        description="",
+        argv=[f"--config={RECIPE}", f"--output_dir={output_dir}", "--use_cpu=true"],
+    )
+    logger.info("Drawing the demo newsroom and fine-tuning the tiny CLIP on it, once, into %s.", output_dir)
+    set_seed(training_args.seed)
+    experiment, data = Experiment.create(output_dir, data_args, model_args, training_args.recipe())
+    model, processor = load_clip(model_args.model_name_or_path)
+    trainer = ContrastiveTrainer(
+        model=model,
+        args=training_args,
+        processing_class=processor,
+        train_dataset=data.train,
+        eval_dataset=data.validation,
+        text_fields=data_args.text_fields,
+    )
+    experiment.start()
+    logger.info("The fine-tuned model is in %s.", experiment.keep_fine_tuned(trainer, trainer.train()))
+    return experiment
