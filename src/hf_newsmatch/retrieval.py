@@ -85,7 +85,7 @@ def rank(
     names, size = np.array(image_ids, dtype=object), max(1, CHUNK // len(image_ids))
     lists, scores = [], []
     for start in range(0, len(texts), size):
-        indices, values = _stable_topk(texts[start : start + size] @ pictures.T, k)
+        indices, values = stable_topk(texts[start : start + size] @ pictures.T, k)
         lists += names[indices].tolist()
         scores += values.tolist()
     return Ranking(article_ids, lists, scores)
@@ -147,7 +147,7 @@ def embed_articles(
     return text_embeds, embed_images(model, processor, pictures, **kwargs)
 
 
-def _stable_topk(similarities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def stable_topk(similarities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Columns and values of the k highest of each row, highest first, equal ones by column.
 
     Sorting whole rows would take longer than the similarities themselves. The k-th highest of the maxima of groups of
