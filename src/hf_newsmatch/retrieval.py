@@ -150,8 +150,17 @@ def embed_articles(
 def stable_topk(similarities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Columns and values of the k highest of each row, highest first, equal ones by column.
 
-    Sorting whole rows would take longer than the similarities themselves. The k-th highest of the maxima of groups of
-    columns is not above the k-th highest of all: the few entries from there on are sorted, in the order of the columns.
+    Few entries are sorted: those not below the k-th highest of the maxima of groups of columns, which is not above the
+    k-th highest of all.
+
+    Args:
+        similarities (`np.ndarray` of shape `(rows, columns)`):
+            Finite.
+        k (`int`):
+            From 1 to the number of columns.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`, each of shape `(rows, k)`.
     """
     count, width = similarities.shape
     size = max(1, width // (8 * k))  # more than k groups, so many that the bound is near

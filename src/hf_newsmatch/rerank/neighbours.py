@@ -85,8 +85,8 @@ def neighbours(
 
     `(1 - weight) * t_i . p_j + weight * e_i . p_j`, with `e_i = sum_n w_in * v_n`,
 
-    where `v_n` is the picture of article n, and `w_in` is proportional to `c_in` with the sum 1: how much it looks like
-    those pictures, on average. In other words, the text moves towards the pictures, as a query does by relevance
+    where `v_n` is the picture of article n, and `w_in` is proportional to `c_in` with the sum 1: how much it looks
+    like those pictures, on average. In other words, the text moves towards the pictures, as a query does by relevance
     feedback (Rocchio 1971), and the candidates stay as they are. A text without any neighbour stays, too.
 
     Not transductive: the other articles do not matter, only the bank.
@@ -140,8 +140,8 @@ def _check(
     for embeds in (bank.text_embeds, bank.image_embeds):
         if embeds.shape != shape or not torch.isfinite(embeds).all():
             raise NewsMatchError(
-                "The bank of neighbours is to have a text and a picture of each pair, finite and of the same checkpoint"
-                " as the articles."
+                "The bank of neighbours is to have a text and a picture of each pair, finite and of the same"
+                " checkpoint as the articles."
             )
     if len(texts) != len(text_embeds):
         raise NewsMatchError(f"There are {len(texts)} texts for neighbours, but embeddings of {len(text_embeds)}.")

@@ -74,9 +74,9 @@ def summarise(corpora: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]
             The variant's entry of each corpus.
 
     Returns:
-        `dict`, ready for JSON: run to method to `"settings"` (one a corpus), `"mean"` (over the corpora), and `"gain"`,
-        the difference to the plain ranking with its 95 % interval. That is of all corpora's test articles together,
-        pictures drawn whole: how sure one may be of these corpora, not of another's.
+        `dict`, ready for JSON: run to method to `"settings"` (one a corpus), `"mean"` (over the corpora), and
+        `"gain"`, the difference to the plain ranking with its 95 % interval. That is of all corpora's test articles
+        together, pictures drawn whole: how sure one may be of these corpora, not of another's.
     """
     corpora = list(corpora)
     # a picture of one corpus is none of another's
