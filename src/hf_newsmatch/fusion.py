@@ -84,8 +84,8 @@ def fuse(
         for article_id in rows[0].keys() ^ other.keys():
             inside, outside = (1, number) if article_id in rows[0] else (number, 1)
             raise NewsMatchError(
-                f"Article '{article_id}' is in ranking {inside} but not in ranking {outside}; fuse rankings of the same"
-                " articles."
+                f"Article '{article_id}' is in ranking {inside} but not in ranking {outside}; fuse rankings of the"
+                " same articles."
             )
     lists, scores = [], []
     for article_id in rows[0]:

@@ -18,7 +18,7 @@ from .errors import NewsMatchError, first_sentence
 from .files import atomic_path
 
 MAX_RANK = 100  # what the task accepts of each article's list
-CHUNK = 2**22  # similarities held at a time: 16 MiB in float32, so few that they stay near the processor
+CHUNK = 2**23  # similarities held at a time: 32 MiB in float32, so few that they stay near the processor
 
 
 @dataclass

@@ -637,7 +637,10 @@ def test_ranking_again(run, checkpoints, tmp_path):
         assert chosen["validation"]["gain"]["low"] <= chosen["validation"]["gain"]["high"]
         known = {
             "querybank": {"bank": text_embeds},
-            "neighbours": {"texts": list(map(join_text, test.articles)), "bank": Bank(texts, text_embeds, image_embeds)},
+            "neighbours": {
+                "texts": list(map(join_text, test.articles)),
+                "bank": Bank(texts, text_embeds, image_embeds),
+            },
         }.get(method, {})
         ids = test.articles["article_id"], test.images["image_id"]
         expected = rerank(*embeds["test"], *ids, method, **chosen["settings"], **known)
