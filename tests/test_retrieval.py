@@ -41,7 +41,7 @@ def test_equals_a_full_sort(articles, images, k, seed, levels):
 
 
 def test_wide_rows_of_all_kinds_equal_a_full_sort():
-    """Many candidates, of which few are sorted: noise, few levels, equal values, one that stands out, and sorted ones."""
+    """Many candidates, few of them sorted: noise, few levels, equal values, one that stands out, and sorted rows."""
     generator = np.random.default_rng(0)
     similarities = generator.normal(size=(6, 5003)).astype(np.float32)
     similarities[1] = generator.integers(0, 3, 5003)
