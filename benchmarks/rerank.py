@@ -3,14 +3,15 @@
     python benchmarks/rerank.py                                        # 10,000 x 10,000, 512 dimensions
     python benchmarks/rerank.py --methods sinkhorn --count 5000
 
-Random embeddings. Each method runs in a process of its own, which gives the peak of its resident memory, Python and
-PyTorch (about 0.4 GiB) included. faiss is IndexFlatIP, searched for the same hundred pictures (pip install faiss-cpu;
-left out without it); our time also has the lists of ids and scores in it.
+Random embeddings, also of a bank as large as the pictures. Each method runs in a process of its own, which gives the
+peak of its resident memory, Python and PyTorch (about 0.4 GiB) included. faiss is IndexFlatIP, searched for the same
+hundred pictures (pip install faiss-cpu; left out without it); our time also has the lists of ids and scores in it.
 """
 
 import importlib.util
 import logging
 import multiprocessing
+import os
 import resource
 import sys
 import time
@@ -26,7 +27,7 @@ from hf_newsmatch.console import make_console
 from hf_newsmatch.embeddings import unit_length
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
 from hf_newsmatch.files import write_json
-from hf_newsmatch.rerank import METHODS, rerank
+from hf_newsmatch.rerank import METHODS, Bank, rerank
 
 FAISS = "faiss"
 SETTINGS = {
@@ -34,6 +35,7 @@ SETTINGS = {
     "csls": {"neighbours": 10},
     "querybank": {"temperature": 0.02},
     "sinkhorn": {"temperature": 0.02},
+    "neighbours": {"nearest": 50, "names": 0.75, "weight": 0.3},
 }
 
 logger = logging.getLogger("hf_newsmatch.benchmarks")
@@ -44,7 +46,7 @@ class BenchmarkArguments:
     """What this script takes."""
 
     methods: list[str] = field(
-        default_factory=lambda: ["none", FAISS, "dual_softmax", "csls"],
+        default_factory=lambda: ["none", FAISS, "dual_softmax", "csls", "querybank", "neighbours"],
         metadata={"help": f"Of {', '.join(METHODS)} and {FAISS}; 'none' is the plain ranking."},
     )
     count: int = field(default=10_000, metadata={"help": "Articles, and as many pictures."})
@@ -66,6 +68,8 @@ def main() -> None:
         logger.warning("faiss is left out: pip install faiss-cpu.")
         methods.remove(FAISS)
     threads = args.num_threads or torch.get_num_threads()
+    # numpy, PyTorch and faiss each bring a library of their own, which reads this when it is loaded
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     results: dict[str, dict[str, list[float]]] = {method: {"seconds": [], "peak_gib": []} for method in methods}
     for _ in range(args.repeats):
         for method in methods:
@@ -100,7 +104,12 @@ def measure(method: str, count: int, dimensions: int, threads: int) -> dict[str,
         index.add(pictures.numpy())
         index.search(texts.numpy(), min(100, count))
     else:
-        settings = SETTINGS.get(method, {}) | ({"bank": bank} if method == "querybank" else {})
+        before = [f"{number} is in Town{number % 1000}" for number in range(count)]
+        known = {
+            "querybank": {"bank": bank},
+            "neighbours": {"texts": before, "bank": Bank(before, bank, pictures)},
+        }.get(method, {})
+        settings = SETTINGS.get(method, {}) | known
         start = time.perf_counter()
         rerank(texts, pictures, article_ids, image_ids, method, **settings)
     seconds = time.perf_counter() - start

@@ -1,11 +1,12 @@
-"""Repeat the demo over several corpus seeds: mean and standard deviation of the test scores, and the rules for alpha.
+"""Repeat the demo over several corpus seeds: the test scores, the rules for alpha, and every re-ranking.
 
     python scripts/study.py                                # seeds 1 to 5, some minutes each
     python scripts/study.py --corpus_seeds 6 7 8
 
 One corpus is one draw of the world: what a single table shows may be luck. Each seed takes the ordinary road, with the
-ordinary scripts, into OUTPUT_DIR/seed_N; then every rule chooses its alpha and is scored on the test part. What is
-done is not done again. Writes OUTPUT_DIR/study.json.
+ordinary scripts, into OUTPUT_DIR/seed_N; then every rule chooses its alpha and is scored on the test part, and every
+method ranks it again, with its shared pictures and without. What is done is not done again. Writes
+OUTPUT_DIR/study.json.
 """
 
 import json
@@ -31,6 +32,7 @@ from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.files import write_json
 from hf_newsmatch.metrics import bootstrap_intervals
 from hf_newsmatch.metrics.tables import metric_label
+from hf_newsmatch.rerank import study as rerank_study
 from hf_newsmatch.wise_ft.folds import fine_tune_again, sweep_folds
 from hf_newsmatch.wise_ft.rules import RULES, check_metric, choose_alpha
 from hf_newsmatch.wise_ft.sweep import AlphaSweep, sweep_alpha, sweep_towers
@@ -63,7 +65,7 @@ def main() -> None:
     check_metric(args.alpha_metric)
     if args.alpha_slices < 2:
         raise NewsMatchError(f"--alpha_slices must be at least 2, not {args.alpha_slices}.")
-    results, chosen = {}, {}
+    results, chosen, reranked = {}, {}, {}
     for seed in args.corpus_seeds:
         folder = Path(args.output_dir) / f"seed_{seed}"
         if not (folder / "scores.json").is_file():
@@ -73,17 +75,31 @@ def main() -> None:
             "alpha": read(folder / "newsmatch.json")["wise_ft"]["alpha"],
             "test": read(folder / "scores.json")["test"],
         }
-        chosen[seed] = choose_by_every_rule(Experiment.open(folder), args.alpha_metric, args.alpha_slices)
+        experiment = Experiment.open(folder)
+        chosen[seed] = choose_by_every_rule(experiment, args.alpha_metric, args.alpha_slices)
+        reranked[seed] = rerank_study.score_methods(experiment)
     summary = summarise(results)
     rules = summarise_rules(chosen)
-    write_json({"seeds": results, "summary": summary, "rules": rules}, Path(args.output_dir) / "study.json")
-    make_console().print(table(summary, results))
-    make_console().print(rules_table(rules, args.alpha_metric))
+    rerankings = {
+        variant: rerank_study.summarise([scored[variant] for scored in reranked.values()])
+        for variant in rerank_study.VARIANTS
+    }
+    write_json(
+        {"seeds": results, "summary": summary, "rules": rules, "rerank": rerankings},
+        Path(args.output_dir) / "study.json",
+    )
+    console = make_console()
+    console.print(table(summary, results))
+    console.print(rules_table(rules, args.alpha_metric))
+    for variant, scored in rerankings.items():
+        articles = sum(len(corpus[variant]["image_ids"]) for corpus in reranked.values())
+        console.print(rerank_study.table(scored, variant, articles))
 
 
 def take_the_road(folder: Path, recipe: str, seed: int) -> None:
     """Train, interpolate, predict and evaluate with one corpus."""
-    shutil.rmtree(folder / "sweeps", ignore_errors=True)
+    for name in ("sweeps", "embeddings"):
+        shutil.rmtree(folder / name, ignore_errors=True)
     steps = (
         ["train.py", "--config", recipe, "--corpus_seed", str(seed), "--overwrite"],
         ["interpolate.py"],

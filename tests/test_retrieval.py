@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_newsmatch import NewsMatchError, Ranking, rank, read_predictions, write_predictions
-from hf_newsmatch.retrieval import rank_articles
+from hf_newsmatch.retrieval import rank_articles, stable_topk
 
 
 def full_sort(text_embeds, image_embeds, k):
@@ -38,6 +38,22 @@ def test_equals_a_full_sort(articles, images, k, seed, levels):
     assert ranking.image_ids == [[ids[index] for index in row] for row in expected]
     similarities = text_embeds @ image_embeds.T
     assert np.allclose(ranking.scores, similarities.gather(1, torch.from_numpy(expected)))
+
+
+def test_wide_rows_of_all_kinds_equal_a_full_sort():
+    """Many candidates, few of them sorted: noise, few levels, equal values, one that stands out, and sorted rows."""
+    generator = np.random.default_rng(0)
+    similarities = generator.normal(size=(6, 5003)).astype(np.float32)
+    similarities[1] = generator.integers(0, 3, 5003)
+    similarities[2] = -0.5
+    similarities[3] = np.where(np.arange(5003) == 4999, 1, -0.0)
+    similarities[4] = np.sort(similarities[4])
+    similarities[5] = np.sort(similarities[5])[::-1]
+    for k in (1, 7, 100, 5003):
+        columns, values = stable_topk(similarities, k)
+        expected = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+        assert (columns == expected).all()
+        assert (values == np.take_along_axis(similarities, expected, axis=1)).all()
 
 
 def test_chunks_change_nothing(monkeypatch):

@@ -24,6 +24,7 @@ _EXPORTS = {
     "drop_unusable": "data.pictures",
     "embed_images": "embeddings",
     "embed_texts": "embeddings",
+    "fuse": "fusion",
     "interpolate": "wise_ft.interpolation",
     "load_articles": "data.newsimages",
     "load_clip": "modeling",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from .demo.newsroom import write_newsroom
     from .embeddings import embed_images, embed_texts
     from .errors import NewsMatchError
+    from .fusion import fuse
     from .losses import contrastive_loss
     from .matcher import NewsMatcher
     from .metrics import score

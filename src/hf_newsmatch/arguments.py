@@ -207,10 +207,11 @@ class PredictArguments:
     rerank: list[str] = field(
         default_factory=lambda: ["none"],
         metadata={
-            "help": "Rank again, beside the plain ranking of each run: dual_softmax, csls, querybank, sinkhorn or"
-            " assignment, or several. All but querybank are transductive: they assume the whole test set at hand, and"
-            " the ranking of an article depends on the other articles. Their settings are searched on the validation"
-            " part. Where many articles share pictures, assignment may rank worse than none."
+            "help": "Rank again, beside the plain ranking of each run: dual_softmax, csls, querybank, sinkhorn,"
+            " assignment or neighbours, or several. All but querybank and neighbours, which know what was published"
+            " before, are transductive: they assume the whole test set at hand, and the ranking of an article depends"
+            " on the other articles. Their settings are searched on the validation part. Where many articles share"
+            " pictures, assignment may rank worse than none."
         },
     )
     k: int = field(default=100, metadata={"help": "Pictures an article."})
@@ -258,6 +259,31 @@ class EvaluateArguments:
         for k in self.ks:
             if not 1 <= k <= MAX_RANK:
                 raise ValueError(f"--ks must lie between 1 and {MAX_RANK}, not {k}.")
+
+
+@dataclass
+class FuseArguments:
+    """What `scripts/fuse.py` takes."""
+
+    predictions: list[str] = field(
+        default_factory=list, metadata={"help": "The prediction files to join, two or more; the flag may be left out."}
+    )
+    method: str = field(
+        default="reciprocal_rank",
+        metadata={
+            "help": "reciprocal_rank, of any files; or z_score or min_max, the mean of the normalised scores that"
+            " predict.py writes beside its files."
+        },
+    )
+    weights: list[float] | None = field(default=None, metadata={"help": "One a file; equal by default."})
+    output_file: str = field(default="outputs/fused.tsv", metadata={"help": "The prediction file to write."})
+    k: int = field(default=100, metadata={"help": "Pictures an article."})
+
+    def __post_init__(self):
+        from .retrieval import MAX_RANK
+
+        if not 1 <= self.k <= MAX_RANK:
+            raise ValueError(f"--k must lie between 1 and {MAX_RANK}, not {self.k}.")
 
 
 @dataclass
@@ -513,7 +539,7 @@ def _all_dataclasses() -> list[type]:
     from .trainer import ContrastiveTrainingArguments
 
     steps = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments, ReportArguments]
-    others = [TranslateArguments, AppArguments, CardArguments, PushArguments]
+    others = [FuseArguments, TranslateArguments, AppArguments, CardArguments, PushArguments]
     return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *steps, *others]
 
 

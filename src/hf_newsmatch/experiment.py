@@ -446,7 +446,7 @@ def load_news_data(
         halves = chronological_split(usable, sort_by=data_args.sort_by)
         oldest, held_out = halves["train"], halves["validation"]
     splits = chronological_split(oldest, data_args.train_fraction, sort_by=data_args.sort_by)
-    parts = {"validation": _linked_part(splits["validation"])}
+    parts = {"validation": linked_part(splits["validation"])}
     if held_out is not None and test is None:
         splits["test"] = held_out
     report = {
@@ -461,7 +461,7 @@ def load_news_data(
         parts["test"] = test
         report["test_list"] = {**_overlap(test, oldest), "unusable_pictures": _count(unusable_test)}
     elif held_out is not None:
-        parts["test"] = _linked_part(held_out)
+        parts["test"] = linked_part(held_out)
     _check_size(parts["validation"])
     return NewsData(splits["train"], splits["validation"], parts, report)
 
@@ -528,7 +528,8 @@ def _check_size(validation: Part) -> None:
         )
 
 
-def _linked_part(pairs: "Dataset") -> Part:
+def linked_part(pairs: "Dataset") -> Part:
+    """Linked articles and their own pictures."""
     from .data.pictures import distinct_images
 
     return Part(pairs, distinct_images(pairs), dict(zip(pairs["article_id"][:], pairs["image_id"][:])))

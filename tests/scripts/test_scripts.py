@@ -16,10 +16,12 @@ from conftest import write_news_folder, write_test_lists
 from safetensors.torch import load_file
 from transformers import CLIPModel
 
-from hf_newsmatch import load_clip, load_pairs, read_predictions
+from hf_newsmatch import Ranking, load_clip, load_pairs, read_predictions, write_predictions
 from hf_newsmatch.checkpoints import weights_sha256
+from hf_newsmatch.data.collator import join_text
+from hf_newsmatch.embeddings import embed_images, embed_texts
 from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.rerank import rerank
+from hf_newsmatch.rerank import Bank, rerank
 from hf_newsmatch.retrieval import embed_articles
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -582,7 +584,7 @@ def test_the_ensemble_averages_the_similarities_of_its_two_runs(run, trained_run
     assert "ensemble.tsv is stale" in one_sentence(err)
 
 
-RERANKINGS = ["dual_softmax", "csls", "querybank", "sinkhorn", "assignment"]
+RERANKINGS = ["dual_softmax", "csls", "querybank", "sinkhorn", "assignment", "neighbours"]
 
 
 def test_ranking_again(run, checkpoints, tmp_path):
@@ -603,14 +605,24 @@ def test_ranking_again(run, checkpoints, tmp_path):
     embeds = {
         split: embed_articles(*model, part.articles, part.images, progress=False) for split, part in data.parts.items()
     }
-    train = embed_articles(*model, data.train, data.parts["test"].images, progress=False)[0]
+    # what was published before the test part: texts and, row by row, their pictures
+    before = [row for part in (data.train, data.validation) for row in part]
+    texts = [join_text(row) for row in before]
+    text_embeds = embed_texts(*model, texts, progress=False)
+    image_embeds = embed_images(*model, [row["image"] for row in before], progress=False)
     test = data.parts["test"]
     for method in RERANKINGS:
         made = experiment.record["runs"]["test"][f"zero_shot+{method}"]
         assert made["model_sha256"] == experiment.record["runs"]["test"]["zero_shot"]["model_sha256"]
         chosen = made["rerank"]
         assert chosen["validation"]["gain"]["low"] <= chosen["validation"]["gain"]["high"]
-        known = {"bank": torch.cat([train, embeds["validation"][0]])} if method == "querybank" else {}
+        known = {
+            "querybank": {"bank": text_embeds},
+            "neighbours": {
+                "texts": list(map(join_text, test.articles)),
+                "bank": Bank(texts, text_embeds, image_embeds),
+            },
+        }.get(method, {})
         ids = test.articles["article_id"], test.images["image_id"]
         expected = rerank(*embeds["test"], *ids, method, **chosen["settings"], **known)
         written = read_predictions(out / "runs" / "test" / f"zero_shot+{method}.tsv")
@@ -628,3 +640,30 @@ def test_ranking_again(run, checkpoints, tmp_path):
     code, _, err = run("predict", "--output_dir", out, "--rerank", "magic")
     assert code == 2
     assert "'magic'" in err
+
+
+def test_fusing_files(run, tmp_path):
+    files = [tmp_path / "one.tsv", tmp_path / "two.tsv"]
+    write_predictions(Ranking(["a", "b"], [["p", "q"], ["q", "p"]], [[0.9, 0.1], [0.6, 0.5]]), files[0])
+    write_predictions(Ranking(["b", "a"], [["p", "q"], ["q", "p"]], [[0.9, 0.1], [0.6, 0.5]]), files[1])
+    code, _, _ = run("fuse", *files, "--method", "min_max", "--weights", 1, 3, "--output_file", tmp_path / "fused.tsv")
+    assert code == 0
+    fused = read_predictions(tmp_path / "fused.tsv")
+    assert fused.image_ids == [["q", "p"], ["p", "q"]]
+    np.testing.assert_allclose(fused.scores, [[0.75, 0.25], [0.75, 0.25]])
+    code, _, _ = run("fuse", "--predictions", *files, "--output_file", tmp_path / "ranks.tsv", "--k", 1)
+    assert code == 0
+    assert read_predictions(tmp_path / "ranks.tsv").image_ids == [["p"], ["q"]]
+
+    files[1].write_text("articleID\tiid1\nc\tp\n")
+    for argv, message in (
+        ([*files], "is in ranking 1 but not in ranking 2"),
+        ([files[0]], "two or more rankings, not 1"),
+        ([files[0], tmp_path / "none.tsv"], "no prediction file"),
+        ([files[0], files[0], "--method", "vote"], "'vote'"),
+        ([files[0], files[0], "--k", 101], "--k must lie between 1 and 100"),
+    ):
+        code, _, err = run("fuse", *argv, "--output_file", tmp_path / "refused.tsv")
+        assert code == 2
+        assert message in one_sentence(err)
+    assert not (tmp_path / "refused.tsv").exists()

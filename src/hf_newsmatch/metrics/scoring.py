@@ -48,7 +48,7 @@ def gold_ranks(
     ranks: dict[str, int | None] = dict.fromkeys(gold)
     scored = 0
     for article_id, image_ids in zip(ranking.article_ids, ranking.image_ids):
-        _check_list(article_id, image_ids, known)
+        check_list(article_id, image_ids, known)
         if article_id in ranks:
             scored += 1
             if gold[article_id] in image_ids:
@@ -61,7 +61,8 @@ def gold_ranks(
     return ranks
 
 
-def _check_list(article_id: str, image_ids: Sequence[str], candidates: set[str] | None) -> None:
+def check_list(article_id: str, image_ids: Sequence[str], candidates: set[str] | None = None) -> None:
+    """Refuse a list that is too long, repeats a picture, or has one that is no candidate: a [`NewsMatchError`]."""
     if len(image_ids) > MAX_RANK:
         raise NewsMatchError(
             f"The list of article '{article_id}' has {len(image_ids)} pictures, more than {MAX_RANK}."

@@ -1,6 +1,7 @@
 """Rankings that use more than each article alone: that pictures are given away once, and what was published before."""
 
 from .methods import METHODS, TRANSDUCTIVE, check_method, rerank
+from .neighbours import Bank
 from .tuning import choose_settings
 
-__all__ = ["METHODS", "TRANSDUCTIVE", "check_method", "choose_settings", "rerank"]
+__all__ = ["METHODS", "TRANSDUCTIVE", "Bank", "check_method", "choose_settings", "rerank"]

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from ..errors import NewsMatchError
 from ..retrieval import CHUNK, MAX_RANK, Ranking, check_embeddings, rank
+from .neighbours import neighbours
 
 logger = logging.getLogger(__name__)
 
@@ -243,6 +244,7 @@ METHODS: dict[str, Callable[..., Any] | None] = {
     "querybank": querybank,
     "sinkhorn": sinkhorn,
     "assignment": assignment,
+    "neighbours": neighbours,
 }
 # those by which an article's ranking depends on the other articles to be ranked
 TRANSDUCTIVE = ("dual_softmax", "csls", "sinkhorn", "assignment")

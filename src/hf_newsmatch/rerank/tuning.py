@@ -19,6 +19,11 @@ GRIDS: dict[str, dict[str, tuple]] = {
     "csls": {"neighbours": (50, 20, 10, 5, 2, 1)},
     "querybank": {"temperature": _TEMPERATURES},
     "sinkhorn": {"temperature": _TEMPERATURES[:4]},  # lower ones take thousands of iterations
+    "neighbours": {
+        "nearest": (100, 50, 20, 10),
+        "names": (0.0, 0.5, 0.75, 1.0),
+        "weight": (0.1, 0.2, 0.3, 0.5, 0.7),
+    },
 }
 
 
@@ -68,3 +73,11 @@ def choose_settings(
         "tried": [{**settings, METRIC: float(values.mean())} for settings, values in zip(tried, found)],
         "validation": {name: interval._asdict() for name, interval in intervals.items()},
     }
+
+
+def describe(chosen: Mapping[str, Any]) -> str:
+    """What [`choose_settings`] found, in a sentence: the settings, their gain on validation, and what they assume."""
+    gain = chosen["validation"]["gain"]
+    settings = ", ".join(f"{name} {value:g}" for name, value in chosen["settings"].items()) or "no settings"
+    text = f"{settings}; validation {METRIC} {gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+    return text + ("; assumes the whole part at hand." if chosen["transductive"] else ".")
