@@ -72,8 +72,10 @@ def caption(comparison: Mapping[str, Any]) -> str:
     if "†" in "".join(metric_labels(comparison)):
         text += f"; † lists end at rank {comparison['longest_list']}, what is below is not counted"
     if _reranked(comparison):
-        text += "; after a + how the run was ranked again, which assumes the whole part at hand (but for querybank and"
-        " neighbours)"
+        text += (
+            "; after a + how the run was ranked again, which assumes the whole part at hand (but for querybank and"
+            " neighbours)"
+        )
     return text + "."
 
 
