@@ -82,7 +82,7 @@ def caption(comparison: Mapping[str, Any]) -> str:
 def terminal_table(comparison: Mapping[str, Any], title: str, intervals: bool = True) -> Table:
     """The comparison as a `rich` table, the interval below each value (100 columns wide, 80 without)."""
     table = Table(title=title, caption=caption(comparison) if intervals else "Wider terminals show the intervals.")
-    table.add_column("run")
+    table.add_column("run", overflow="fold")  # a file's name shows whole
     for label in metric_labels(comparison):
         table.add_column(label.replace("@", "\n@"), justify="right", no_wrap=True)
     reranked = _reranked(comparison)
