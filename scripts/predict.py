@@ -22,8 +22,9 @@ from hf_newsmatch.arguments import (
     set_up_logging,
     use_all_cores,
 )
+from hf_newsmatch.data.parts import NewsData
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.experiment import RECORD, RUNS, Experiment, NewsData, reranked
+from hf_newsmatch.experiment import RECORD, RUNS, Experiment, reranked
 from hf_newsmatch.rerank.runs import EmbeddedRuns
 from hf_newsmatch.rerank.tuning import describe
 from hf_newsmatch.retrieval import Ranking, write_predictions

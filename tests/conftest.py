@@ -16,6 +16,8 @@ from PIL import Image as PILImage
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from hf_newsmatch.arguments import DataArguments
+
 # such small products are slower on several threads, much slower when other processes want the cores too
 torch.set_num_threads(1)
 
@@ -163,3 +165,18 @@ def write_test_lists(folder, linked) -> None:
         (folder / name).write_text("\n".join("\t".join(line) for line in [header, *lines]) + "\n")
     gold = ["articleID\tiid", *(f"{row[0]}\t{row[4]}" for row in rows)]
     (folder / "test_gold.tsv").write_text("\n".join(gold) + "\n")
+
+
+def arguments(folder, **kwargs) -> DataArguments:
+    """The linked list of a folder."""
+    return DataArguments(articles_file=str(folder / "articles.tsv"), **kwargs)
+
+
+def with_test_lists(folder) -> dict[str, str]:
+    """What names the lists that [`write_test_lists`] wrote there."""
+    return {
+        "test_articles_file": str(folder / "test_articles.tsv"),
+        "test_images": str(folder / "test_images.tsv"),
+        "gold_file": str(folder / "test_gold.tsv"),
+        "image_dir": str(folder / "images"),
+    }

@@ -80,13 +80,14 @@ def fuse(
         raise NewsMatchError(f"k must be at least 1, not {k}.")
     shares = _shares(weights, len(rankings))
     rows = [_rows(ranking, number, method) for number, ranking in enumerate(rankings, start=1)]
-    for number, other in enumerate(rows[1:], start=2):
-        for article_id in rows[0].keys() ^ other.keys():
-            inside, outside = (1, number) if article_id in rows[0] else (number, 1)
-            raise NewsMatchError(
-                f"Article '{article_id}' is in ranking {inside} but not in ranking {outside}; fuse rankings of the"
-                " same articles."
-            )
+    for number in range(2, len(rows) + 1):
+        for inside, outside in ((1, number), (number, 1)):
+            lone = next((name for name in rows[inside - 1] if name not in rows[outside - 1]), None)
+            if lone is not None:
+                raise NewsMatchError(
+                    f"Article '{lone}' is in ranking {inside} but not in ranking {outside}; fuse rankings of the same"
+                    " articles."
+                )
     lists, scores = [], []
     for article_id in rows[0]:
         # a dictionary keeps the order in which the pictures turn up

@@ -19,10 +19,11 @@ from .arguments import DEFAULT_OUTPUT_DIR, AppArguments, DataArguments
 from .checkpoints import weights_sha256
 from .data.collator import DEFAULT_TEXT_FIELDS, join_text
 from .data.newsimages import load_images
+from .data.parts import load_test_part
 from .data.pictures import check_pictures, drop_unusable, thumbnail
 from .demo.run import make_demo_run
 from .errors import NewsMatchError
-from .experiment import RECORD, Experiment, load_test_part
+from .experiment import RECORD, Experiment
 from .files import atomic_path
 from .hub import check_repo_id, explained
 from .matcher import NewsMatcher

@@ -6,7 +6,8 @@ from conftest import make_picture
 
 from hf_newsmatch import NewsMatchError
 from hf_newsmatch.arguments import DataArguments, ModelArguments
-from hf_newsmatch.experiment import Experiment, load_news_data
+from hf_newsmatch.data.parts import load_news_data
+from hf_newsmatch.experiment import Experiment
 from hf_newsmatch.translation import road
 
 from .conftest import all_sentences

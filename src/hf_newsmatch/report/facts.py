@@ -7,7 +7,8 @@ from typing import Any
 
 from ..data.collator import join_text
 from ..data.newsimages import bad_rows
-from ..experiment import Experiment, NewsData
+from ..data.parts import NewsData
+from ..experiment import Experiment
 from ..modeling import load_config, load_processor
 from . import tables
 from .tables import Table

@@ -11,8 +11,8 @@ import numpy as np
 from datasets import Image
 from tqdm.auto import tqdm
 
+from ..data.parts import Part
 from ..data.pictures import thumbnail
-from ..experiment import Part
 from ..machine import usable_cores
 from ..retrieval import Ranking
 

@@ -25,8 +25,9 @@ from ..analysis import (
     true_ranks,
 )
 from ..data.collator import join_text
+from ..data.parts import NewsData, Part
 from ..errors import NewsMatchError
-from ..experiment import RUNS, Experiment, NewsData, Part, plain
+from ..experiment import RUNS, Experiment, plain
 from ..files import atomic_path
 from ..metrics import compare_runs
 from ..metrics.scoring import DEFAULT_KS, article_scores

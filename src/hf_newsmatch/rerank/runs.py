@@ -11,8 +11,9 @@ from datasets import Image
 from safetensors.torch import load_file, save_file
 
 from ..data.collator import join_text
+from ..data.parts import NewsData, Part, linked_part
 from ..embeddings import embed_images, embed_texts
-from ..experiment import ENSEMBLE, Experiment, NewsData, Part, linked_part
+from ..experiment import ENSEMBLE, Experiment
 from ..files import atomic_path
 from ..fusion import ensemble
 from ..modeling import best_device, load_clip

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from ..experiment import Experiment, NewsData, Part
+from ..data.parts import NewsData, Part
+from ..experiment import Experiment
 from ..metrics import bootstrap_intervals
 from ..metrics.scoring import article_scores, gold_ranks
 from .methods import METHODS
