@@ -47,12 +47,13 @@ class Bank:
         within = {word for text in self.texts for word in _WITHIN.findall(text) if word[0].isupper()}
         frequency = Counter(word for found in words for word in found & within if word.lower() not in small)
         total = np.log(max(2, len(words)))
-        return {word: float(np.log(len(words) / count) / total) for word, count in frequency.items()}
+        # in order, so that sums over names are rounded alike each time
+        return {word: float(np.log(len(words) / count) / total) for word, count in sorted(frequency.items())}
 
     def find_names(self, texts: Sequence[str]) -> sparse.csr_array:
         """Which of the names are in which text: ones in float32, of shape `(texts, names)`."""
         columns = {word: column for column, word in enumerate(self.names)}
-        found = [[columns[word] for word in set(_WORD.findall(text)) & columns.keys()] for text in texts]
+        found = [sorted(columns[word] for word in set(_WORD.findall(text)) & columns.keys()) for text in texts]
         indices = np.array([column for row in found for column in row], dtype=np.int64)
         starts = np.cumsum([0, *map(len, found)])
         return sparse.csr_array(
