@@ -208,7 +208,12 @@ def sinkhorn(
             columns = share - sums
             bar.update()
         else:
-            logger.warning("Sinkhorn's sums were not within %g after %d iterations.", tolerance, max_iterations)
+            logger.warning(
+                "Sinkhorn's sums were not within %g after %d iterations at temperature %g; a higher one needs fewer.",
+                tolerance,
+                max_iterations,
+                temperature,
+            )
     return _with_offsets(text_embeds, image_embeds, -temperature * columns)
 
 
