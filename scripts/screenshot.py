@@ -16,6 +16,12 @@ from hf_newsmatch.files import atomic_path
 
 logger = logging.getLogger("hf_newsmatch.screenshot")
 
+# whether every picture in the window is there; a page that keeps a connection open is never idle
+LOADED = """() => [...document.images].every((image) => {
+    const { top, bottom } = image.getBoundingClientRect();
+    return bottom < 0 || top > innerHeight || image.complete;
+})"""
+
 
 @dataclass
 class ScreenshotArguments:
@@ -64,9 +70,9 @@ def take(chromium: str, address: str, args: ScreenshotArguments) -> None:
             if args.selector:
                 # what comes into view is loaded only then, which may move it
                 for _ in range(2):
-                    page.locator(args.selector).evaluate("element => element.scrollIntoView()")
+                    page.locator(args.selector).first.evaluate("element => element.scrollIntoView()")
                     page.wait_for_timeout(500)
-            page.wait_for_load_state("networkidle")
+            page.wait_for_function(LOADED)
             with atomic_path(args.picture) as temporary:
                 page.screenshot(path=temporary, type="png")
         except Error as error:
