@@ -27,11 +27,11 @@ from safetensors import safe_open
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from hf_newsmatch.arguments import parse_arguments, set_up_logging
-from hf_newsmatch.checkpoints import save_checkpoint, weights_sha256
-from hf_newsmatch.console import make_console
+from hf_newsmatch.commands.parser import parse_arguments
+from hf_newsmatch.commands.terminal import make_console, set_up_logging
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.files import write_json
+from hf_newsmatch.models.weights import save_checkpoint, weights_sha256
+from hf_newsmatch.utils.files import write_json
 
 ALPHA = 0.4
 PLAIN = """

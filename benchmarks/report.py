@@ -21,14 +21,16 @@ import numpy as np
 from PIL import Image
 
 from hf_newsmatch import Ranking, write_predictions
-from hf_newsmatch.arguments import DataArguments, ModelArguments, parse_arguments, set_up_logging
-from hf_newsmatch.checkpoints import save_checkpoint, weights_sha256
+from hf_newsmatch.commands.parser import parse_arguments
+from hf_newsmatch.commands.terminal import set_up_logging
+from hf_newsmatch.configs import DataArguments, ModelArguments
 from hf_newsmatch.demo.newsroom import write_newsroom
 from hf_newsmatch.errors import exits_cleanly
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.modeling import DEMO_MODEL, load_clip
+from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.models.loading import DEMO_MODEL, load_clip
+from hf_newsmatch.models.weights import save_checkpoint, weights_sha256
 from hf_newsmatch.report.page import write_report
-from hf_newsmatch.retrieval import MAX_RANK
+from hf_newsmatch.retrieval.ranking import MAX_RANK
 
 logger = logging.getLogger("hf_newsmatch.benchmarks")
 

@@ -22,12 +22,12 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from hf_newsmatch.arguments import parse_arguments, set_up_logging
-from hf_newsmatch.console import make_console
-from hf_newsmatch.embeddings import unit_length
+from hf_newsmatch.commands.parser import parse_arguments
+from hf_newsmatch.commands.terminal import make_console, set_up_logging
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.files import write_json
-from hf_newsmatch.rerank import METHODS, Bank, rerank
+from hf_newsmatch.retrieval.embeddings import unit_length
+from hf_newsmatch.retrieval.rerank import METHODS, Bank, rerank
+from hf_newsmatch.utils.files import write_json
 
 FAISS = "faiss"
 SETTINGS = {

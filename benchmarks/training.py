@@ -34,14 +34,14 @@ from rich.table import Table
 from transformers import CLIPConfig, CLIPModel, TrainerCallback
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from hf_newsmatch.arguments import parse_arguments, set_up_logging
-from hf_newsmatch.console import make_console
-from hf_newsmatch.data.picture_cache import cache_pictures, pixel_values
-from hf_newsmatch.data.pictures import SUFFIXES
+from hf_newsmatch.commands.parser import parse_arguments
+from hf_newsmatch.commands.terminal import make_console, set_up_logging
+from hf_newsmatch.data.image_cache import cache_pictures, pixel_values
+from hf_newsmatch.data.images import SUFFIXES
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.files import write_json
-from hf_newsmatch.losses import contrastive_loss
-from hf_newsmatch.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+from hf_newsmatch.training.losses import contrastive_loss
+from hf_newsmatch.training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+from hf_newsmatch.utils.files import write_json
 
 
 @dataclass

@@ -32,14 +32,14 @@ import torch
 from rich.table import Table
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, MarianConfig, MarianMTModel
 
-from hf_newsmatch.arguments import parse_arguments, set_up_logging
-from hf_newsmatch.console import make_console
+from hf_newsmatch.commands.parser import parse_arguments
+from hf_newsmatch.commands.terminal import make_console, set_up_logging
 from hf_newsmatch.demo.marian import build_tokenizer
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.files import write_json
 from hf_newsmatch.translation import Translator
 from hf_newsmatch.translation.backends import CTranslate2Backend, TorchBackend
 from hf_newsmatch.translation.checkpoint import MarianCheckpoint
+from hf_newsmatch.utils.files import write_json
 
 VOCABULARY = 58101  # of opus-mt-de-en, like the sizes below
 PLAIN_BATCH = 8

@@ -20,12 +20,12 @@ from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer, se
 from transformers.models.clip import CLIPImageProcessorPil
 
 import hf_newsmatch as nm
-from hf_newsmatch.data.collator import join_text
+from hf_newsmatch.data.text import join_text
 from hf_newsmatch.demo import grammar, newsroom
 from hf_newsmatch.demo.marian import build_tiny_marian
 from hf_newsmatch.errors import exits_cleanly
-from hf_newsmatch.files import atomic_path
 from hf_newsmatch.translation.sentences import split_sentences
+from hf_newsmatch.utils.files import atomic_path
 
 CONTEXT, PIXELS, PATCH = 48, 48, 8
 TUNING_SEEDS = (11, 12, 13)  # never 0, the demo's own

@@ -10,9 +10,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hf_newsmatch.arguments import parse_arguments, set_up_logging
+from hf_newsmatch.commands.parser import parse_arguments
+from hf_newsmatch.commands.terminal import set_up_logging
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly, first_sentence
-from hf_newsmatch.files import atomic_path
+from hf_newsmatch.utils.files import atomic_path
 
 logger = logging.getLogger("hf_newsmatch.screenshot")
 

@@ -2,7 +2,8 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import make_picture, write_news_folder
+
+from tests.utils.news import make_picture, write_news_folder
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -7,7 +7,8 @@ from accelerate import DeepSpeedPlugin
 from accelerate.commands.config.config_args import load_config_from_file
 
 from hf_newsmatch import ContrastiveTrainingArguments
-from hf_newsmatch.arguments import DataArguments, ModelArguments, parse_arguments
+from hf_newsmatch.commands.parser import parse_arguments
+from hf_newsmatch.configs import DataArguments, ModelArguments
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

@@ -7,63 +7,63 @@ from .version import __version__
 
 # Name to the module that defines it; imported on first use, so that `import hf_newsmatch` stays light.
 _EXPORTS = {
-    "AlphaSweep": "wise_ft.sweep",
-    "ContrastiveCollator": "data.collator",
-    "ContrastiveTrainer": "trainer",
-    "ContrastiveTrainingArguments": "trainer",
+    "AlphaSweep": "merging.sweep",
+    "ContrastiveCollator": "training.collator",
+    "ContrastiveTrainer": "training.trainer",
+    "ContrastiveTrainingArguments": "training.trainer",
     "NewsMatchError": "errors",
-    "NewsMatcher": "matcher",
-    "Ranking": "retrieval",
+    "NewsMatcher": "retrieval.matcher",
+    "Ranking": "retrieval.ranking",
     "Translator": "translation",
-    "check_pictures": "data.pictures",
-    "choose_alpha": "wise_ft.rules",
+    "check_pictures": "data.images",
+    "choose_alpha": "merging.selection",
     "chronological_slices": "data.splits",
     "chronological_split": "data.splits",
-    "contrastive_loss": "losses",
-    "distinct_images": "data.pictures",
-    "drop_unusable": "data.pictures",
-    "embed_images": "embeddings",
-    "embed_texts": "embeddings",
-    "fuse": "fusion",
-    "interpolate": "wise_ft.interpolation",
+    "contrastive_loss": "training.losses",
+    "distinct_images": "data.images",
+    "drop_unusable": "data.images",
+    "embed_images": "retrieval.embeddings",
+    "embed_texts": "retrieval.embeddings",
+    "fuse": "retrieval.fusion",
+    "interpolate": "merging.interpolation",
     "load_articles": "data.newsimages",
-    "load_clip": "modeling",
+    "load_clip": "models.loading",
     "load_gold": "data.newsimages",
     "load_images": "data.newsimages",
     "load_pairs": "data.newsimages",
-    "open_picture": "data.pictures",
-    "rank": "retrieval",
-    "rank_articles": "retrieval",
-    "read_predictions": "retrieval",
+    "open_picture": "data.images",
+    "rank": "retrieval.ranking",
+    "rank_articles": "retrieval.ranking",
+    "read_predictions": "retrieval.ranking",
     "score": "metrics",
     "split_report": "data.splits",
-    "sweep_alpha": "wise_ft.sweep",
-    "sweep_towers": "wise_ft.sweep",
+    "sweep_alpha": "merging.sweep",
+    "sweep_towers": "merging.sweep",
     "translate_dataset": "translation",
     "write_newsroom": "demo.newsroom",
-    "write_predictions": "retrieval",
+    "write_predictions": "retrieval.ranking",
 }
 __all__ = [*sorted(_EXPORTS), "__version__"]
 
 if TYPE_CHECKING:
-    from .data.collator import ContrastiveCollator
+    from .data.images import check_pictures, distinct_images, drop_unusable, open_picture
     from .data.newsimages import load_articles, load_gold, load_images, load_pairs
-    from .data.pictures import check_pictures, distinct_images, drop_unusable, open_picture
     from .data.splits import chronological_slices, chronological_split, split_report
     from .demo.newsroom import write_newsroom
-    from .embeddings import embed_images, embed_texts
     from .errors import NewsMatchError
-    from .fusion import fuse
-    from .losses import contrastive_loss
-    from .matcher import NewsMatcher
+    from .merging.interpolation import interpolate
+    from .merging.selection import choose_alpha
+    from .merging.sweep import AlphaSweep, sweep_alpha, sweep_towers
     from .metrics import score
-    from .modeling import load_clip
-    from .retrieval import Ranking, rank, rank_articles, read_predictions, write_predictions
-    from .trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+    from .models.loading import load_clip
+    from .retrieval.embeddings import embed_images, embed_texts
+    from .retrieval.fusion import fuse
+    from .retrieval.matcher import NewsMatcher
+    from .retrieval.ranking import Ranking, rank, rank_articles, read_predictions, write_predictions
+    from .training.collator import ContrastiveCollator
+    from .training.losses import contrastive_loss
+    from .training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
     from .translation import Translator, translate_dataset
-    from .wise_ft.interpolation import interpolate
-    from .wise_ft.rules import choose_alpha
-    from .wise_ft.sweep import AlphaSweep, sweep_alpha, sweep_towers
 
 
 def __getattr__(name: str) -> Any:

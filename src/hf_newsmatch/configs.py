@@ -1,21 +1,9 @@
-"""The command line every script shares: dataclasses, a YAML recipe under them, flags over it."""
+"""What each step takes, as dataclasses: pure data, which `HfArgumentParser` turns into flags and recipes fill."""
 
-import argparse
-import dataclasses
-import json
-import logging
-import os
-import sys
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import yaml
-from transformers import HfArgumentParser
-
-from .errors import NewsMatchError, first_sentence
-from .machine import usable_cores
+from .utils.resources import resource_dir
 
 DEFAULT_OUTPUT_DIR = "outputs/demo"
 DEFAULT_TRANSLATION_MODEL = "Helsinki-NLP/opus-mt-de-en"
@@ -219,8 +207,8 @@ class PredictArguments:
     num_workers: int = field(default=0, metadata={"help": "Processes that decode pictures; 0 for none extra."})
 
     def __post_init__(self):
-        from .rerank import check_method
-        from .retrieval import MAX_RANK
+        from .retrieval.ranking import MAX_RANK
+        from .retrieval.rerank import check_method
 
         _check_least(self, k=1, batch_size=1, num_workers=0)
         for method in self.rerank:
@@ -253,7 +241,7 @@ class EvaluateArguments:
     seed: int = field(default=0, metadata={"help": "Of the bootstrap."})
 
     def __post_init__(self):
-        from .retrieval import MAX_RANK
+        from .retrieval.ranking import MAX_RANK
 
         _check_least(self, seed=0)
         for k in self.ks:
@@ -280,7 +268,7 @@ class FuseArguments:
     k: int = field(default=100, metadata={"help": "Pictures an article."})
 
     def __post_init__(self):
-        from .retrieval import MAX_RANK
+        from .retrieval.ranking import MAX_RANK
 
         if not 1 <= self.k <= MAX_RANK:
             raise ValueError(f"--k must lie between 1 and {MAX_RANK}, not {self.k}.")
@@ -448,125 +436,48 @@ class TranslateArguments:
     )
 
 
-def parse_arguments(
-    *dataclass_types: type,
-    description: str,
-    argv: Sequence[str] | None = None,
-    default_config: str | Path | None = None,
-) -> tuple[Any, ...]:
-    """Parse the command line into dataclasses, over the values of the YAML file that `--config` names.
+@dataclass
+class ReproduceArguments:
+    """What `hf-newsmatch reproduce` takes."""
 
-    Args:
-        dataclass_types (`type`):
-            The dataclasses, as for `HfArgumentParser`.
-        description (`str`):
-            The script's own, shown by `--help`.
-        argv (`Sequence[str]`, *optional*):
-            The arguments; those of the process by default.
-        default_config (`str` or `Path`, *optional*):
-            The YAML file to take when neither it nor the flags name any data.
+    data_root: str | None = field(
+        default=None,
+        metadata={"help": "The folder with rt, tw and rss, each with the files that its recipe names below data/."},
+    )
+    demo: bool = field(
+        default=False,
+        metadata={"help": "Take the demo newsroom's portal and feed for the three: the whole road in miniature."},
+    )
+    datasets: list[str] = field(default_factory=lambda: ["rt", "tw", "rss"], metadata={"help": "Of rt, tw and rss."})
+    output_dir: str = field(default="outputs/reproduce", metadata={"help": "Where to; a folder a data set."})
+    accelerate_config: str | None = field(
+        default=None,
+        metadata={"help": "A file of accelerate_configs/ for the trainings; by default your `accelerate config`."},
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Start over what was begun."})
 
-    Returns:
-        `tuple`: one instance of each dataclass.
+    def __post_init__(self):
+        if self.demo == bool(self.data_root):
+            raise ValueError("Name the folder of the three data sets with --data_root, or take --demo true.")
+        from .studies.reproduction import PAPER
 
-    Raises:
-        [`NewsMatchError`]: on a recipe that cannot be read, a key in it that no dataclass has, an unknown flag, or a
-            value that a dataclass refuses. Values of another type end as argparse ends them, with exit code 2.
-    """
-    argv = list(sys.argv[1:] if argv is None else argv)
-    config_parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    config_parser.add_argument("--config")
-    config, flags = config_parser.parse_known_args(argv)
-
-    parser = HfArgumentParser(dataclass_types, description=description, allow_abbrev=False)
-    parser.add_argument("--config", metavar="YAML", help="A recipe: the values below by name. Flags override it.")
-    file = config.config
-    if file is None and default_config is not None and not _names_data(flags):
-        file = default_config
-    if file is not None and not {"-h", "--help"} & set(flags):
-        lists = {action.dest for action in parser._actions if action.nargs == "+"}
-        # the recipe as flags ahead of the others: argparse checks all alike, and the later ones win; `--config` in
-        # between ends the recipe's last list
-        flags = [*_as_flags(_read_recipe(file, dataclass_types), lists), f"--config={file}", *flags]
-    try:
-        # flags only: argparse would let a `--config` inside pass, but it is read already
-        return parser.parse_args_into_dataclasses(flags, look_for_args_file=False)[: len(dataclass_types)]
-    except (ValueError, TypeError) as error:
-        raise NewsMatchError(first_sentence(error) + ".") from error
+        for name in self.datasets:
+            if name not in PAPER:
+                raise ValueError(f"--datasets are {', '.join(PAPER)}, not {name}.")
 
 
-def _names_data(flags: Sequence[str]) -> bool:
-    return any(flag.split("=")[0] in ("--articles_file", "--articles-file", "--demo") for flag in flags)
+@dataclass
+class StudyArguments:
+    """What `hf-newsmatch study` takes."""
 
-
-def _as_flags(recipe: Mapping[str, Any], lists: Collection[str]) -> list[str]:
-    """The values of a recipe as they would be typed; a null is not."""
-    flags = []
-    for name, value in recipe.items():
-        if isinstance(value, list) and name in lists:
-            flags += [f"--{name}", *map(_as_typed, value)]
-        elif value is not None:
-            flags.append(f"--{name}={_as_typed(value)}")
-    return flags
-
-
-def _as_typed(value: Any) -> str:
-    if isinstance(value, bool):
-        # YAML reads `no` as false; `yes` and `no` are understood by switches too
-        return "yes" if value else "no"
-    # what is nested goes as JSON, which TrainingArguments reads where it takes a dictionary
-    return json.dumps(value, default=str) if isinstance(value, dict | list | None) else str(value)
-
-
-def _read_recipe(file: str | Path, dataclass_types: Sequence[type]) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NewsMatchError(f"The recipe {file} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise NewsMatchError(f"The recipe {file} is not YAML: {first_sentence(error)}.") from error
-    if not isinstance(values, dict):
-        raise NewsMatchError(f"The recipe {file} is to hold lines like `learning_rate: 1e-5`.")
-    # one recipe serves every script: each takes its own keys and leaves the others'
-    unknown = sorted(set(values) - _field_names(_all_dataclasses()), key=str)
-    if unknown:
-        raise NewsMatchError(f"The recipe {file} has the key '{unknown[0]}', which no script knows.")
-    own = _field_names(dataclass_types)
-    return {name: value for name, value in values.items() if name in own}
-
-
-def _all_dataclasses() -> list[type]:
-    from .trainer import ContrastiveTrainingArguments
-
-    steps = [TrainArguments, InterpolateArguments, PredictArguments, EvaluateArguments, ReportArguments]
-    others = [FuseArguments, TranslateArguments, AppArguments, CardArguments, PushArguments]
-    return [DataArguments, ModelArguments, ContrastiveTrainingArguments, *steps, *others]
-
-
-def _field_names(dataclass_types: Sequence[type]) -> set[str]:
-    return {
-        item.name for dataclass_type in dataclass_types for item in dataclasses.fields(dataclass_type) if item.init
-    }
-
-
-def set_up_logging() -> None:
-    """Log to the terminal, with the time, and keep the bars of loading and saving single files out of it."""
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
-    first = int(os.environ.get("RANK", "0")) == 0
-    logging.getLogger("hf_newsmatch").setLevel(logging.INFO if first else logging.ERROR)
-
-
-def use_all_cores() -> None:
-    """Undo the single thread that `accelerate launch` gives a process by default.
-
-    It sets `OMP_NUM_THREADS=1` unless the user set it, which halves the speed of one process on two cores. Only a
-    launcher's value is overridden, never one in a process that was started directly.
-    """
-    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
-    if launched and os.environ.get("OMP_NUM_THREADS") == "1" and int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        import torch
-
-        torch.set_num_threads(usable_cores())
+    corpus_seeds: list[int] = field(
+        default_factory=lambda: [1, 2, 3, 4, 5],
+        metadata={"help": "The corpora to draw. 0 is the demo's own; the newsroom was tuned on others than 1 to 5."},
+    )
+    recipe: str = field(
+        default_factory=lambda: str(resource_dir("recipes") / "demo.yaml"),
+        metadata={"help": "The recipe of every seed."},
+    )
+    alpha_metric: str = field(default="recall@1", metadata={"help": "What the rules go by: mrr@100 or recall@k."})
+    alpha_slices: int = field(default=4, metadata={"help": "Slices of time for time_robust and forward_chaining."})
+    output_dir: str = field(default="outputs/study", metadata={"help": "Folder of the study."})

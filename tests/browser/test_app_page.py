@@ -10,10 +10,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from showcase_run import make_run
 
 from hf_newsmatch import load_clip, rank_articles
-from hf_newsmatch.experiment import Experiment
+from hf_newsmatch.experiment.folder import Experiment
+from tests.utils.explored_run import make_run
 
 from .conftest import PHONE
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import PIL.Image
 import pytest
-from report_run import PICTURE, TITLE, make_run
 
-from browser.conftest import DESKTOP, PHONE
 from hf_newsmatch import load_gold, read_predictions
 from hf_newsmatch.report import page
+from tests.browser.conftest import DESKTOP, PHONE
+from tests.utils.reported_run import PICTURE, TITLE, make_run
 
 pytestmark = pytest.mark.browser
 

@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from hf_newsmatch import ContrastiveTrainingArguments, NewsMatchError
-from hf_newsmatch.arguments import (
+from hf_newsmatch.commands.parser import parse_arguments
+from hf_newsmatch.commands.terminal import use_all_cores
+from hf_newsmatch.configs import (
     DataArguments,
     EvaluateArguments,
     InterpolateArguments,
     ModelArguments,
     PredictArguments,
     TrainArguments,
-    parse_arguments,
-    use_all_cores,
 )
 
 TYPES = (DataArguments, ModelArguments)

@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import write_news_folder, write_test_lists
+
+from tests.utils.news import write_news_folder, write_test_lists
 
 STEPS = ["train", "interpolate", "predict", "evaluate", "report"]
 

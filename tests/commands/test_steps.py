@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_news_folder, write_test_lists
 from safetensors.torch import load_file
 from transformers import CLIPModel
 
 from hf_newsmatch import Ranking, load_clip, load_pairs, read_predictions, write_predictions
-from hf_newsmatch.checkpoints import weights_sha256
-from hf_newsmatch.data.collator import join_text
-from hf_newsmatch.embeddings import embed_images, embed_texts
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.rerank import Bank, rerank
-from hf_newsmatch.retrieval import embed_articles
+from hf_newsmatch.data.text import join_text
+from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.models.weights import weights_sha256
+from hf_newsmatch.retrieval.embeddings import embed_images, embed_texts
+from hf_newsmatch.retrieval.ranking import embed_articles
+from hf_newsmatch.retrieval.rerank import Bank, rerank
+from tests.utils.news import write_news_folder, write_test_lists
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 

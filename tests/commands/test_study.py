@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_news_folder
 
 from hf_newsmatch import (
     AlphaSweep,
@@ -16,9 +15,10 @@ from hf_newsmatch import (
     rank_articles,
     score,
 )
-from hf_newsmatch.arguments import DataArguments, ModelArguments
-from hf_newsmatch.experiment import Experiment
+from hf_newsmatch.configs import DataArguments, ModelArguments
+from hf_newsmatch.experiment.folder import Experiment
 from hf_newsmatch.metrics import bootstrap_intervals
+from tests.utils.news import write_news_folder
 
 
 @pytest.fixture(scope="module")

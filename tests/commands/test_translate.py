@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import make_picture
 from datasets import Dataset, Image
 
 from hf_newsmatch import load_articles, load_pairs
-
-from .conftest import all_sentences
+from tests.utils.news import make_picture
+from tests.utils.parallel import all_sentences
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "translate.py"
 PAIRS = all_sentences()[::16]

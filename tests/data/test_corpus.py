@@ -1,9 +1,9 @@
 import pytest
-from conftest import arguments, make_picture, with_test_lists, write_news_folder, write_test_lists
 
 from hf_newsmatch import NewsMatchError
-from hf_newsmatch.arguments import DataArguments
-from hf_newsmatch.data.parts import load_news_data
+from hf_newsmatch.configs import DataArguments
+from hf_newsmatch.data.corpus import load_news_data
+from tests.utils.news import arguments, make_picture, with_test_lists, write_news_folder, write_test_lists
 
 
 @pytest.fixture

@@ -2,15 +2,14 @@
 
 import datasets
 import pytest
-from conftest import make_picture
 
 from hf_newsmatch import NewsMatchError
-from hf_newsmatch.arguments import DataArguments, ModelArguments
-from hf_newsmatch.data.parts import load_news_data
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.translation import road
-
-from .conftest import all_sentences
+from hf_newsmatch.configs import DataArguments, ModelArguments
+from hf_newsmatch.data import english
+from hf_newsmatch.data.corpus import load_news_data
+from hf_newsmatch.experiment.folder import Experiment
+from tests.utils.news import make_picture
+from tests.utils.parallel import all_sentences
 
 SENTENCES = all_sentences()[:20]
 
@@ -89,12 +88,12 @@ def test_later_steps_read_the_same_from_the_cache(news, marian, checkpoints, mon
     experiment.save()
     assert experiment.record["data"]["translation"]["sentences"] == 2 * (len(SENTENCES) + 5)
 
-    class Loaded(road.Translator):
+    class Loaded(english.Translator):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             self.checkpoint.load_model = lambda dtype: pytest.fail("the model was loaded again")
 
-    monkeypatch.setattr(road, "Translator", Loaded)
+    monkeypatch.setattr(english, "Translator", Loaded)
     again = Experiment.open(news / "run").data()
     assert again.train["text"][:] == data.train["text"][:]
     assert again.parts["test"].articles[:] == data.parts["test"].articles[:]

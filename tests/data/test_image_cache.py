@@ -7,13 +7,13 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, make_pairs
 from datasets import Image
 from PIL import Image as PILImage
 
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments, NewsMatchError
-from hf_newsmatch.data.collator import ContrastiveCollator
-from hf_newsmatch.data.picture_cache import cache_pictures, pixel_values
+from hf_newsmatch.data.image_cache import cache_pictures, pixel_values
+from hf_newsmatch.training.collator import ContrastiveCollator
+from tests.utils.news import make_model, make_pairs
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 from datasets import Dataset, Features, Image, Value
 
-from hf_newsmatch.data.pictures import (
+from hf_newsmatch.data.images import (
     PictureError,
     PictureFolder,
     check_pictures,

@@ -1,7 +1,7 @@
 import pytest
 
 from hf_newsmatch import errors
-from hf_newsmatch.data.tables import decode, read_table
+from hf_newsmatch.data.parsing import decode, read_table
 
 HEADER = "article\taid\turl\timg\tiid\thashvalue\ttitle\ttext\timgFile\n"
 

@@ -12,9 +12,9 @@ from PIL import Image
 from transformers import AutoProcessor, CLIPModel
 
 import hf_newsmatch as nm
-from hf_newsmatch.data.collator import join_text
+from hf_newsmatch.data.text import join_text
 from hf_newsmatch.demo import drawing, newsroom
-from hf_newsmatch.modeling import resolve_checkpoint
+from hf_newsmatch.models.loading import resolve_checkpoint
 
 TUNING_SEED = 11  # not the demo's own
 FILES = {"articles.tsv", "test_articles.tsv", "test_images.tsv", "test_gold.tsv", "newsroom.json", "images"}

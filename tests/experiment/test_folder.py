@@ -2,12 +2,12 @@ import json
 import shutil
 
 import pytest
-from conftest import arguments, with_test_lists, write_news_folder, write_test_lists
 
 from hf_newsmatch import NewsMatchError, Ranking, write_predictions
-from hf_newsmatch.arguments import DataArguments, ModelArguments
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.files import sha256
+from hf_newsmatch.configs import DataArguments, ModelArguments
+from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.utils.files import sha256
+from tests.utils.news import arguments, with_test_lists, write_news_folder, write_test_lists
 
 
 @pytest.fixture

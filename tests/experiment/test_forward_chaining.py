@@ -2,7 +2,6 @@ import json
 from datetime import datetime
 
 import pytest
-from conftest import make_pairs, write_news_folder
 
 from hf_newsmatch import (
     AlphaSweep,
@@ -11,10 +10,11 @@ from hf_newsmatch import (
     NewsMatchError,
     load_clip,
 )
-from hf_newsmatch.arguments import DataArguments, ModelArguments
-from hf_newsmatch.checkpoints import save_checkpoint
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.wise_ft.folds import fine_tune_again, sweep_folds, training_arguments
+from hf_newsmatch.configs import DataArguments, ModelArguments
+from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.experiment.forward_chaining import fine_tune_again, sweep_folds, training_arguments
+from hf_newsmatch.models.weights import save_checkpoint
+from tests.utils.news import make_pairs, write_news_folder
 
 
 def dated(pairs, days):

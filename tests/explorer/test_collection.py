@@ -7,19 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_picture
-from showcase_run import make_run
 from transformers import CLIPModel, CLIPProcessor
 
-from hf_newsmatch import NewsMatchError, showcase
-from hf_newsmatch.arguments import DEFAULT_OUTPUT_DIR, AppArguments
-from hf_newsmatch.checkpoints import holds_weights, weights_sha256
-from hf_newsmatch.data.pictures import open_picture
-from hf_newsmatch.demo import newsroom, run
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.showcase import GRID, AlphaModels, Showcase, models_of_run, open_showcase
-from hf_newsmatch.wise_ft import family
-from hf_newsmatch.wise_ft.family import interpolate_run
+from hf_newsmatch import NewsMatchError
+from hf_newsmatch.configs import DEFAULT_OUTPUT_DIR, AppArguments
+from hf_newsmatch.data.images import open_picture
+from hf_newsmatch.demo import newsroom
+from hf_newsmatch.experiment import demo_run as run
+from hf_newsmatch.experiment import merging as family
+from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.experiment.merging import interpolate_run
+from hf_newsmatch.explorer import collection as showcase
+from hf_newsmatch.explorer.collection import GRID, AlphaModels, Showcase, models_of_run, open_showcase
+from hf_newsmatch.models.weights import holds_weights, weights_sha256
+from tests.utils.explored_run import make_run
+from tests.utils.news import make_picture
 
 
 @pytest.fixture
@@ -336,7 +338,7 @@ def test_the_demo_is_made_where_it_is_missing(experiment, tmp_path, monkeypatch)
 
 
 def test_the_demo_is_that_of_the_recipe(tmp_path, monkeypatch, caplog):
-    assert run.RECIPE.samefile(Path(__file__).parents[1] / "recipes" / "demo.yaml")
+    assert run.RECIPE.samefile(Path(__file__).parents[2] / "recipes" / "demo.yaml")
     recipe = run.RECIPE.read_text().replace("num_train_epochs: 6", "num_train_epochs: 1")
     assert recipe != run.RECIPE.read_text()
     (tmp_path / "recipe.yaml").write_text(recipe)

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from showcase_run import make_run
+
+from tests.utils.explored_run import make_run
 
 http_server = pytest.importorskip("gradio.http_server")
 

@@ -13,21 +13,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_picture, write_news_folder, write_test_lists
-from fake_hub import READER, WRITER, FakeHub, Fault
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
 from hf_newsmatch import ContrastiveTrainingArguments
-from hf_newsmatch.arguments import AppArguments, CardArguments, PushArguments
+from hf_newsmatch.configs import AppArguments, CardArguments, PushArguments
 from hf_newsmatch.errors import NewsMatchError
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.hub import check_repo_id, collect, take_push
-from hf_newsmatch.model_card import find_license
-from hf_newsmatch.showcase import open_showcase
+from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.explorer.collection import open_showcase
+from hf_newsmatch.hub.card import find_license
+from hf_newsmatch.hub.push import check_repo_id, collect, take_push
+from tests.utils.fake_hub import READER, WRITER, FakeHub, Fault
+from tests.utils.news import make_picture, write_news_folder, write_test_lists
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MIT = {"license": "mit"}
 TRAIN = ["--use_cpu", "true", "--num_train_epochs", "1", "--per_device_train_batch_size", "8", "--report_to", "none"]
 SETTINGS = {"README.md", "newsmatch.json", "config.json", "processor_config.json", "tokenizer.json"}
@@ -356,7 +356,7 @@ def client(tmp_path_factory):
         env = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "TRANSF"))}
         env |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
         env |= {"HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path[1:]])}
-        worker = [sys.executable, str(ROOT / "tests" / "hub_client.py")]
+        worker = [sys.executable, str(ROOT / "tests" / "utils" / "hub_client.py")]
         with (
             open(home / "log", "w") as log,
             subprocess.Popen(
@@ -417,8 +417,8 @@ def test_up_and_back_bit_for_bit(client, hub, run_folder, tmp_path):
 SHOW = """
 import json, os
 os.chdir({base!r})
-from hf_newsmatch.arguments import AppArguments
-from hf_newsmatch.showcase import open_showcase
+from hf_newsmatch.configs import AppArguments
+from hf_newsmatch.explorer.collection import open_showcase
 shown = open_showcase(AppArguments(hub_model_id="ann/news", articles_file={articles!r}))
 ranks = {{alpha: [hit.image_id for hit in shown.rank("title 7", alpha, 20)] for alpha in shown.models.alphas}}
 print(json.dumps([shown.models.start, shown.models.step, ranks, shown.texts[0]]))
@@ -553,7 +553,7 @@ from huggingface_hub import constants, close_session, hf_api
 before = constants.HF_HUB_OFFLINE, constants.ENDPOINT
 {patch}
 close_session()
-from hf_newsmatch.hub import open_repo
+from hf_newsmatch.hub.push import open_repo
 try:
     open_repo("ann/news")
 finally:

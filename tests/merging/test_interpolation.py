@@ -4,12 +4,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import make_model
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel, CLIPProcessor
 
 from hf_newsmatch import NewsMatchError, interpolate, load_clip
-from hf_newsmatch.wise_ft.interpolation import interpolate_tensor, read_alphas
+from hf_newsmatch.merging.interpolation import interpolate_tensor, read_alphas
+from tests.utils.news import make_model
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -154,7 +154,7 @@ def test_the_file_is_the_one_that_safetensors_writes(checkpoints, tmp_path):
 def test_a_tensor_of_many_pieces(checkpoints, tmp_path, monkeypatch):
     ends = checkpoints / "zero_shot", checkpoints / "fine_tuned"
     whole = interpolate(*ends, 0.3, tmp_path / "whole") / "model.safetensors"
-    monkeypatch.setattr("hf_newsmatch.wise_ft.interpolation._PIECE", 7)
+    monkeypatch.setattr("hf_newsmatch.merging.interpolation._PIECE", 7)
     assert (interpolate(*ends, 0.3, tmp_path / "parts") / "model.safetensors").read_bytes() == whole.read_bytes()
 
 

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from hf_newsmatch import AlphaSweep
+from hf_newsmatch.merging.plotting import plot_curve, plot_towers, save_figure
 from hf_newsmatch.metrics import bootstrap_intervals
-from hf_newsmatch.wise_ft.plotting import plot_curve, plot_towers, save_figure
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from hf_newsmatch import AlphaSweep, NewsMatchError, choose_alpha
+from hf_newsmatch.merging.selection import RULES, describe_rule, paired_standard_error
 from hf_newsmatch.metrics import bootstrap_intervals
-from hf_newsmatch.wise_ft.rules import RULES, describe_rule, paired_standard_error
 
 
 def point(alpha, recall, mrr):

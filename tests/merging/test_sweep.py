@@ -3,7 +3,6 @@ import csv
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, make_pairs
 from safetensors.torch import load_file, save_file
 
 from hf_newsmatch import (
@@ -19,10 +18,11 @@ from hf_newsmatch import (
     sweep_alpha,
     sweep_towers,
 )
-from hf_newsmatch.data.collator import join_text
+from hf_newsmatch.data.text import join_text
+from hf_newsmatch.merging import sweep as sweep_module
+from hf_newsmatch.merging.sweep import write_curve
 from hf_newsmatch.metrics import bootstrap_intervals
-from hf_newsmatch.wise_ft import sweep as sweep_module
-from hf_newsmatch.wise_ft.sweep import write_curve
+from tests.utils.news import make_model, make_pairs
 
 METRICS = ["mrr@100", "recall@1", "recall@5", "recall@10", "recall@50", "recall@100"]
 

@@ -9,7 +9,7 @@ from hf_newsmatch import Ranking, score
 from hf_newsmatch.metrics import bootstrap_intervals, chance_level, compare_runs, gold_ranks
 from hf_newsmatch.metrics.scoring import article_scores
 from hf_newsmatch.metrics.tables import markdown_table, terminal_table
-from hf_newsmatch.rerank import METHODS, TRANSDUCTIVE
+from hf_newsmatch.retrieval.rerank import METHODS, TRANSDUCTIVE
 
 IMAGES = [f"p{number}" for number in range(40)]
 GOLD = {f"a{number}": f"p{number % 30}" for number in range(60)}

@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from conftest import make_picture
 from PIL import ImageEnhance
 
 from hf_newsmatch import NewsMatchError, Ranking, score
-from hf_newsmatch.analysis import (
+from hf_newsmatch.metrics import bootstrap_intervals, compare_runs
+from hf_newsmatch.metrics.diagnostics import (
     compare_pairs,
     find_cases,
     hubness,
@@ -22,7 +22,7 @@ from hf_newsmatch.analysis import (
     score_groups,
     true_ranks,
 )
-from hf_newsmatch.metrics import bootstrap_intervals, compare_runs
+from tests.utils.news import make_picture
 
 IMAGES = [f"p{number}" for number in range(150)]
 GOLD = {f"a{number}": f"p{number % 50}" for number in range(80)}

@@ -3,11 +3,11 @@ import shutil
 
 import pytest
 import torch
-from conftest import make_model
 from safetensors.torch import load_file, save_file
 
 from hf_newsmatch import NewsMatchError, interpolate, load_clip
-from hf_newsmatch.checkpoints import weights_sha256
+from hf_newsmatch.models.weights import weights_sha256
+from tests.utils.news import make_model
 
 
 def test_weights_come_in_float32_whatever_the_file_holds(checkpoints, tmp_path):

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_newsmatch import NewsMatchError, load_clip
-from hf_newsmatch.checkpoints import copy_settings, open_weights
+from hf_newsmatch.models.weights import copy_settings, open_weights
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
 

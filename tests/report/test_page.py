@@ -13,14 +13,14 @@ import pandas as pd
 import PIL.Image
 import pytest
 import scipy.stats
-from report_run import PICTURE, RERANKED, RUNS, TITLE, make_run
 
 from hf_newsmatch import NewsMatchError
-from hf_newsmatch.experiment import Experiment
+from hf_newsmatch.experiment.folder import Experiment
 from hf_newsmatch.report import facts, gallery, page
 from hf_newsmatch.report.tables import Cell, Table, best_run, number, to_latex, to_markdown
+from tests.utils.reported_run import PICTURE, RERANKED, RUNS, TITLE, make_run
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "report.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "report.py"
 
 
 class Page(HTMLParser):

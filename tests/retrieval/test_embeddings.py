@@ -1,8 +1,8 @@
 import pytest
 import torch
-from conftest import make_picture
 
 from hf_newsmatch import NewsMatchError, embed_images, embed_texts
+from tests.utils.news import make_picture
 
 TEXTS = ["b", "a somewhat longer headline", "", "c", "a somewhat longer headline", "x" * 100]
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from hf_newsmatch import NewsMatchError, Ranking, fuse, rank
-from hf_newsmatch.embeddings import unit_length
-from hf_newsmatch.fusion import FUSIONS, ensemble
+from hf_newsmatch.retrieval.embeddings import unit_length
+from hf_newsmatch.retrieval.fusion import FUSIONS, ensemble
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])

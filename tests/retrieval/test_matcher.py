@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, make_picture
 from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
 from hf_newsmatch import NewsMatcher, NewsMatchError
+from tests.utils.news import make_model, make_picture
 
 TEXTS = ["storm at the harbour", "the cup final, again", "storm at the harbour"]
 

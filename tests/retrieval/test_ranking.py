@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_newsmatch import NewsMatchError, Ranking, rank, read_predictions, write_predictions
-from hf_newsmatch.retrieval import rank_articles, stable_topk
+from hf_newsmatch.retrieval.ranking import rank_articles, stable_topk
 
 
 def full_sort(text_embeds, image_embeds, k):
@@ -61,7 +61,7 @@ def test_chunks_change_nothing(monkeypatch):
     text_embeds, image_embeds = torch.randn(11, 4), torch.randn(7, 4)
     articles, images = [f"a{n}" for n in range(11)], [f"p{n}" for n in range(7)]
     whole = rank(text_embeds, image_embeds, articles, images, 5)
-    monkeypatch.setattr("hf_newsmatch.retrieval.CHUNK", 14)
+    monkeypatch.setattr("hf_newsmatch.retrieval.ranking.CHUNK", 14)
     assert rank(text_embeds, image_embeds, articles, images, 5).image_ids == whole.image_ids
 
 

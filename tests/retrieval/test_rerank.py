@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from hf_newsmatch import NewsMatchError, Ranking
-from hf_newsmatch.embeddings import unit_length
-from hf_newsmatch.rerank import METHODS, TRANSDUCTIVE, Bank, choose_settings, methods, rerank
-from hf_newsmatch.rerank.tuning import GRIDS
+from hf_newsmatch.experiment.rerank_search import GRIDS, choose_settings
+from hf_newsmatch.retrieval.embeddings import unit_length
+from hf_newsmatch.retrieval.rerank import METHODS, TRANSDUCTIVE, Bank, methods, rerank
 
-neighbours = importlib.import_module("hf_newsmatch.rerank.neighbours")
+neighbours = importlib.import_module("hf_newsmatch.retrieval.rerank.neighbours")
 
 SETTINGS = {
     "none": {},

@@ -4,10 +4,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_run import RUNS, make_run
 
 from hf_newsmatch import NewsMatchError
-from hf_newsmatch.reproduction import (
+from hf_newsmatch.studies.reproduction import (
     PAPER,
     PAPER_METRICS,
     Progress,
@@ -16,8 +15,9 @@ from hf_newsmatch.reproduction import (
     find_files,
     scores_table,
 )
+from tests.utils.reported_run import RUNS, make_run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

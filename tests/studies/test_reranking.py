@@ -5,17 +5,18 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import write_news_folder
 from safetensors.torch import load_file
 
 from hf_newsmatch import load_clip, rank_articles, score
-from hf_newsmatch.arguments import DataArguments, ModelArguments
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.fusion import ensemble
+from hf_newsmatch.configs import DataArguments, ModelArguments
+from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.experiment.prediction import EmbeddedRuns
 from hf_newsmatch.metrics import bootstrap_intervals
-from hf_newsmatch.rerank import METHODS, study
-from hf_newsmatch.rerank.runs import EmbeddedRuns
-from hf_newsmatch.retrieval import embed_articles
+from hf_newsmatch.retrieval.fusion import ensemble
+from hf_newsmatch.retrieval.ranking import embed_articles
+from hf_newsmatch.retrieval.rerank import METHODS
+from hf_newsmatch.studies import reranking as study
+from tests.utils.news import write_news_folder
 
 
 @pytest.fixture(scope="module")

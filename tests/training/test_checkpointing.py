@@ -9,12 +9,12 @@ import signal
 
 import pytest
 import torch
-from conftest import make_model, make_pairs
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments, NewsMatchError
-from hf_newsmatch.survival import SaveOnSigterm, TrainingStopped, last_checkpoint, what_is_missing
+from hf_newsmatch.training.checkpointing import SaveOnSigterm, TrainingStopped, last_checkpoint, what_is_missing
+from tests.utils.news import make_model, make_pairs
 
 STEPS_AN_EPOCH, EPOCHS = 5, 4
 LAST = STEPS_AN_EPOCH * EPOCHS

@@ -5,7 +5,8 @@ import torch
 from datasets import Image
 
 from hf_newsmatch import ContrastiveCollator, open_picture
-from hf_newsmatch.data.collator import join_text, stable_id
+from hf_newsmatch.data.text import join_text
+from hf_newsmatch.training.collator import stable_id
 
 
 def test_join_text():
@@ -18,7 +19,7 @@ def test_join_text():
 
 
 def test_stable_ids_are_the_same_in_every_process():
-    code = "from hf_newsmatch.data.collator import stable_id; print(stable_id('Köln'))"
+    code = "from hf_newsmatch.training.collator import stable_id; print(stable_id('Köln'))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(other.stdout) == stable_id("Köln")
     assert 0 <= stable_id("Köln") < 2**63

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import training_worker
-from conftest import make_pairs
 from safetensors.torch import load_file
+
+from tests.utils import training_worker
+from tests.utils.news import make_pairs
 
 TESTS = Path(__file__).parent
 

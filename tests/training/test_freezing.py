@@ -2,12 +2,13 @@ import re
 
 import pytest
 import torch
-from conftest import make_model
-from test_trainer import make_trainer
 from torch import nn
 from transformers import TrainerCallback
 
 from hf_newsmatch import ContrastiveTrainingArguments, NewsMatchError
+from tests.utils.news import make_model
+
+from .test_trainer import make_trainer
 
 VISION_HEADS = ["vision_model.post_layernorm", "visual_projection"]
 TEXT_HEADS = ["text_model.final_layer_norm", "text_projection"]

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from conftest import make_model
 
 from hf_newsmatch import contrastive_loss
-from hf_newsmatch.gradient_cache import backward_in_chunks
+from hf_newsmatch.training.gradient_cache import backward_in_chunks
+from tests.utils.news import make_model
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import make_model, make_processor, write_news_folder
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).parents[1]
+from tests.utils.news import make_model, make_processor, write_news_folder
+
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
 

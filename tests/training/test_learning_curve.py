@@ -5,7 +5,7 @@ from rich.console import Console
 from transformers import TrainerState
 
 from hf_newsmatch import ContrastiveTrainingArguments
-from hf_newsmatch.learning_curve import curve, curve_table, what_was_kept
+from hf_newsmatch.training.learning_curve import curve, curve_table, what_was_kept
 
 
 def make_state(losses) -> TrainerState:

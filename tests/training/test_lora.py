@@ -2,13 +2,14 @@ import sys
 
 import pytest
 import torch
-from conftest import make_model
 from safetensors.torch import load_file
-from test_trainer import make_trainer
 from transformers import CLIPModel
 
 from hf_newsmatch import NewsMatchError, interpolate
-from hf_newsmatch.checkpoints import save_checkpoint
+from hf_newsmatch.models.weights import save_checkpoint
+from tests.utils.news import make_model
+
+from .test_trainer import make_trainer
 
 pytest.importorskip("peft", reason="the extra [peft] is not installed")
 

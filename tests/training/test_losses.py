@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hf_newsmatch import contrastive_loss
-from hf_newsmatch.losses import MAX_LOGIT_SCALE
+from hf_newsmatch.training.losses import MAX_LOGIT_SCALE
 
 
 def embeds(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

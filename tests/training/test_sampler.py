@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_newsmatch.data.sampler import DistinctBatchSampler
+from hf_newsmatch.training.sampler import DistinctBatchSampler
 
 
 def batches(sampler: DistinctBatchSampler) -> list[list[int]]:

@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, make_pairs
 
 from hf_newsmatch import (
     ContrastiveTrainer,
@@ -14,9 +13,10 @@ from hf_newsmatch import (
     embed_texts,
     score,
 )
-from hf_newsmatch.data.collator import DEFAULT_TEXT_FIELDS, join_text
-from hf_newsmatch.losses import MAX_LOGIT_SCALE
-from hf_newsmatch.retrieval import Ranking
+from hf_newsmatch.retrieval.ranking import Ranking
+from hf_newsmatch.training.collator import DEFAULT_TEXT_FIELDS, join_text
+from hf_newsmatch.training.losses import MAX_LOGIT_SCALE
+from tests.utils.news import make_model, make_pairs
 
 
 def make_trainer(

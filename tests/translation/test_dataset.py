@@ -4,8 +4,7 @@ import pytest
 from datasets import Dataset, Features, Image, Value
 
 from hf_newsmatch import NewsMatchError, translate_dataset
-
-from .conftest import all_sentences
+from tests.utils.parallel import all_sentences
 
 PAIRS = all_sentences()[::9]
 

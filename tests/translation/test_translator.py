@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_processor
 from transformers import AutoTokenizer, MarianMTModel
 
 from hf_newsmatch import NewsMatchError
 from hf_newsmatch.translation import Translator
-
-from .conftest import all_sentences, make_parallel
+from tests.utils.news import make_processor
+from tests.utils.parallel import all_sentences, make_parallel
 
 SOURCES = [source for source, _ in all_sentences()]
 TARGETS = [target for _, target in all_sentences()]

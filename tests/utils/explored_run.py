@@ -4,12 +4,11 @@ import csv
 import shutil
 from pathlib import Path
 
-from conftest import write_news_folder, write_test_lists
-
-from hf_newsmatch.arguments import DataArguments, ModelArguments
-from hf_newsmatch.checkpoints import weights_sha256
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.wise_ft.family import interpolate_run
+from hf_newsmatch.configs import DataArguments, ModelArguments
+from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.experiment.merging import interpolate_run
+from hf_newsmatch.models.weights import weights_sha256
+from tests.utils.news import write_news_folder, write_test_lists
 
 
 def make_run(folder: Path, checkpoints: Path, cells: dict[str, str] | None = None, alpha: float | None = None):

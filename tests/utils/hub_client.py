@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-import hf_newsmatch.hub  # noqa: F401  # takes seconds, while the tests do something else
+import hf_newsmatch.hub.push  # noqa: F401  # takes seconds, while the tests do something else
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 def answer(request: dict) -> dict:

@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from conftest import write_news_folder, write_test_lists
 
 from hf_newsmatch import Ranking, interpolate, write_predictions
-from hf_newsmatch.arguments import DataArguments, ModelArguments
-from hf_newsmatch.checkpoints import weights_sha256
-from hf_newsmatch.experiment import Experiment
+from hf_newsmatch.configs import DataArguments, ModelArguments
+from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.models.weights import weights_sha256
+from tests.utils.news import write_news_folder, write_test_lists
 
 RUNS = ("zero_shot", "fine_tuned", "wise_ft")
 RERANKED = "wise_ft+csls"

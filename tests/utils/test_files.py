@@ -1,6 +1,6 @@
 import pytest
 
-from hf_newsmatch.files import atomic_path, write_json
+from hf_newsmatch.utils.files import atomic_path, write_json
 
 
 def test_a_file_appears_whole(tmp_path):

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from hf_newsmatch.machine import usable_cores
+from hf_newsmatch.utils.machine import usable_cores
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system pins no processes")

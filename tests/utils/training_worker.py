@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch.distributed as dist
-from conftest import make_model, make_pairs, make_processor
 from safetensors.torch import save_file
 from transformers import TrainerCallback
 from transformers.utils import is_peft_available
 
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments
-from hf_newsmatch.survival import SaveOnSigterm, TrainingStopped, last_checkpoint
+from hf_newsmatch.training.checkpointing import SaveOnSigterm, TrainingStopped, last_checkpoint
+from tests.utils.news import make_model, make_pairs, make_processor
 
 GLOBAL_BATCH = 32
 COUNT = 100

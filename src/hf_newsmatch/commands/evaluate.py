@@ -7,25 +7,27 @@ Prints tables and writes them as JSON and Markdown: OUTPUT_DIR/scores.json and s
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_newsmatch.arguments import EvaluateArguments, parse_arguments, set_up_logging
-from hf_newsmatch.console import WIDTH, make_console
-from hf_newsmatch.data.newsimages import load_articles, load_gold, load_images
-from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.experiment import Experiment, plain
-from hf_newsmatch.files import atomic_path, write_json
-from hf_newsmatch.metrics import compare_runs
-from hf_newsmatch.metrics.tables import markdown_table, terminal_table
-from hf_newsmatch.retrieval import read_predictions
+from ..configs import EvaluateArguments
+from ..data.newsimages import load_articles, load_gold, load_images
+from ..errors import NewsMatchError, exits_cleanly
+from ..experiment.folder import Experiment, plain
+from ..metrics import compare_runs
+from ..metrics.tables import markdown_table, terminal_table
+from ..retrieval.ranking import read_predictions
+from ..utils.files import atomic_path, write_json
+from .parser import parse_arguments
+from .terminal import WIDTH, make_console, set_up_logging
 
 logger = logging.getLogger("hf_newsmatch.evaluate")
 
 
 @exits_cleanly
-def main() -> None:
-    (args,) = parse_arguments(EvaluateArguments, description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> None:
+    (args,) = parse_arguments(EvaluateArguments, description=__doc__.splitlines()[0], argv=argv)
     set_up_logging()
     check(args)
     comparisons = compare_files(args) if args.predictions else compare_experiment(args)
@@ -85,7 +87,3 @@ def compare_experiment(args: EvaluateArguments) -> dict[str, dict[str, Any]]:
     if not comparisons:
         raise NewsMatchError(f"{args.output_dir} has no prediction that can be scored; run scripts/predict.py first.")
     return comparisons
-
-
-if __name__ == "__main__":
-    main()

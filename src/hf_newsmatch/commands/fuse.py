@@ -8,18 +8,21 @@ Writes the fused prediction file in the organisers' format, with its scores as P
 
 import logging
 import sys
+from collections.abc import Sequence
 
-from hf_newsmatch.arguments import FuseArguments, parse_arguments, set_up_logging
-from hf_newsmatch.errors import exits_cleanly
-from hf_newsmatch.fusion import fuse
-from hf_newsmatch.retrieval import read_predictions, write_predictions
+from ..configs import FuseArguments
+from ..errors import exits_cleanly
+from ..retrieval.fusion import fuse
+from ..retrieval.ranking import read_predictions, write_predictions
+from .parser import parse_arguments
+from .terminal import set_up_logging
 
 logger = logging.getLogger("hf_newsmatch.fuse")
 
 
 @exits_cleanly
-def main() -> None:
-    argv = sys.argv[1:]
+def main(argv: Sequence[str] | None = None) -> None:
+    argv = list(sys.argv[1:] if argv is None else argv)
     # the files may be named alone
     if argv and not argv[0].startswith("-"):
         argv = ["--predictions", *argv]
@@ -28,7 +31,3 @@ def main() -> None:
     rankings = [read_predictions(file) for file in args.predictions]
     file = write_predictions(fuse(rankings, args.method, args.weights, args.k), args.output_file)
     logger.info("%s: %d files fused by %s.", file, len(rankings), args.method)
-
-
-if __name__ == "__main__":
-    main()

@@ -13,20 +13,23 @@ OUTPUT_DIR/alpha_curve.csv, and a picture of it to alpha_curve.png and .pdf.
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
-from hf_newsmatch.arguments import InterpolateArguments, parse_arguments, set_up_logging, use_all_cores
-from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.wise_ft.family import interpolate_run
-from hf_newsmatch.wise_ft.interpolation import check_alpha, read_alphas
+from ..configs import InterpolateArguments
+from ..errors import NewsMatchError, exits_cleanly
+from ..experiment.folder import Experiment
+from ..experiment.merging import interpolate_run
+from ..merging.interpolation import check_alpha, read_alphas
+from .parser import parse_arguments
+from .terminal import set_up_logging, use_all_cores
 
 logger = logging.getLogger("hf_newsmatch.interpolate")
 
 
 @exits_cleanly
-def main() -> None:
-    (args,) = parse_arguments(InterpolateArguments, description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> None:
+    (args,) = parse_arguments(InterpolateArguments, description=__doc__.splitlines()[0], argv=argv)
     set_up_logging()
     use_all_cores()
     alphas = parse_alphas(args)
@@ -48,7 +51,7 @@ def main() -> None:
     }
     if alphas is None:
         # imported here because a given alpha needs neither data nor models
-        from hf_newsmatch.wise_ft.choosing import choose_for_run
+        from ..experiment.alpha_choice import choose_for_run
 
         alpha, chosen = choose_for_run(experiment, args)
         if args.per_tower:
@@ -93,7 +96,3 @@ def parse_alphas(args: InterpolateArguments) -> list[float | None] | None:
             raise NewsMatchError(f"--alpha names {alpha:g} twice.")
         alphas.append(alpha)
     return alphas or [None]
-
-
-if __name__ == "__main__":
-    main()

@@ -12,30 +12,26 @@ is. What --rerank ranks again lies beside, as zero_shot+csls.tsv, with its setti
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
-from hf_newsmatch.arguments import (
-    DataArguments,
-    ModelArguments,
-    PredictArguments,
-    parse_arguments,
-    set_up_logging,
-    use_all_cores,
-)
-from hf_newsmatch.data.parts import NewsData
-from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.experiment import RECORD, RUNS, Experiment, reranked
-from hf_newsmatch.rerank.runs import EmbeddedRuns
-from hf_newsmatch.rerank.tuning import describe
-from hf_newsmatch.retrieval import Ranking, write_predictions
+from ..configs import DataArguments, ModelArguments, PredictArguments
+from ..data.corpus import NewsData
+from ..errors import NewsMatchError, exits_cleanly
+from ..experiment.folder import RECORD, RUNS, Experiment, reranked
+from ..experiment.prediction import EmbeddedRuns
+from ..experiment.rerank_search import describe
+from ..retrieval.ranking import Ranking, write_predictions
+from .parser import parse_arguments
+from .terminal import set_up_logging, use_all_cores
 
 logger = logging.getLogger("hf_newsmatch.predict")
 
 
 @exits_cleanly
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     args, data_args, model_args = parse_arguments(
-        PredictArguments, DataArguments, ModelArguments, description=__doc__.splitlines()[0]
+        PredictArguments, DataArguments, ModelArguments, description=__doc__.splitlines()[0], argv=argv
     )
     set_up_logging()
     use_all_cores()
@@ -84,7 +80,3 @@ def open_experiment(
     experiment.check_base_model(model_args)
     experiment.use_test_files(data_args)
     return experiment, experiment.data()
-
-
-if __name__ == "__main__":
-    main()

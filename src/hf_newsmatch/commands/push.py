@@ -8,22 +8,26 @@ Sends the files of the checkpoint, a model card and the provenance, and nothing 
 """
 
 import logging
+from collections.abc import Sequence
 
 from rich.table import Table
 
-from hf_newsmatch.arguments import CardArguments, PushArguments, parse_arguments, set_up_logging
-from hf_newsmatch.console import make_console
-from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.hub import Upload, collect, publish
-from hf_newsmatch.model_card import find_license
+from ..configs import CardArguments, PushArguments
+from ..errors import NewsMatchError, exits_cleanly
+from ..experiment.folder import Experiment
+from ..hub.card import find_license
+from ..hub.push import Upload, collect, publish
+from .parser import parse_arguments
+from .terminal import make_console, set_up_logging
 
 logger = logging.getLogger("hf_newsmatch.push_to_hub")
 
 
 @exits_cleanly
-def main() -> None:
-    push_args, card_args = parse_arguments(PushArguments, CardArguments, description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> None:
+    push_args, card_args = parse_arguments(
+        PushArguments, CardArguments, description=__doc__.splitlines()[0], argv=argv
+    )
     set_up_logging()
     experiment = Experiment.open(push_args.output_dir)
     if push_args.dry_run:
@@ -55,7 +59,3 @@ def file_table(upload: Upload, repo_id: str) -> Table:
     for name in sorted(upload.files):
         table.add_row(name, f"{upload.size(name):,}")
     return table
-
-
-if __name__ == "__main__":
-    main()

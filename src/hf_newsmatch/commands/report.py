@@ -8,24 +8,23 @@ as PNG and PDF. The folder can be sent to others or put on any static server.
 
 import logging
 import sys
+from collections.abc import Sequence
 
-from hf_newsmatch.arguments import ReportArguments, parse_arguments, set_up_logging
-from hf_newsmatch.errors import exits_cleanly
-from hf_newsmatch.report.page import write_report
+from ..configs import ReportArguments
+from ..errors import exits_cleanly
+from ..report.page import write_report
+from .parser import parse_arguments
+from .terminal import set_up_logging
 
 logger = logging.getLogger("hf_newsmatch.report")
 
 
 @exits_cleanly
-def main() -> None:
-    argv = sys.argv[1:]
+def main(argv: Sequence[str] | None = None) -> None:
+    argv = list(sys.argv[1:] if argv is None else argv)
     # the folder may be named alone
     if argv and not argv[0].startswith("-"):
         argv = ["--output_dir", *argv]
     (args,) = parse_arguments(ReportArguments, description=__doc__.splitlines()[0], argv=argv)
     set_up_logging()
     logger.info("The report is %s.", write_report(args.output_dir, args.seed))
-
-
-if __name__ == "__main__":
-    main()

@@ -13,16 +13,14 @@ import logging
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_newsmatch.arguments import parse_arguments, set_up_logging
-from hf_newsmatch.console import make_console
-from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.files import atomic_path, write_json
-from hf_newsmatch.report.tables import to_latex, to_markdown, to_terminal
-from hf_newsmatch.reproduction import (
+from ..configs import ReproduceArguments
+from ..errors import NewsMatchError, exits_cleanly
+from ..report.tables import to_latex, to_markdown, to_terminal
+from ..studies.reproduction import (
     PAPER,
     PAPER_RUNS,
     Progress,
@@ -31,44 +29,19 @@ from hf_newsmatch.reproduction import (
     find_files,
     scores_table,
 )
+from ..utils.files import atomic_path, write_json
+from ..utils.resources import resource_dir
+from .parser import parse_arguments
+from .terminal import make_console, set_up_logging
 
 logger = logging.getLogger("hf_newsmatch.reproduce")
 
-SCRIPTS = Path(__file__).parent
-RECIPES = SCRIPTS.parent / "recipes"
-
-
-@dataclass
-class ReproduceArguments:
-    """What this script takes."""
-
-    data_root: str | None = field(
-        default=None,
-        metadata={"help": "The folder with rt, tw and rss, each with the files that its recipe names below data/."},
-    )
-    demo: bool = field(
-        default=False,
-        metadata={"help": "Take the demo newsroom's portal and feed for the three: the whole road in miniature."},
-    )
-    datasets: list[str] = field(default_factory=lambda: list(PAPER), metadata={"help": "Of rt, tw and rss."})
-    output_dir: str = field(default="outputs/reproduce", metadata={"help": "Where to; a folder a data set."})
-    accelerate_config: str | None = field(
-        default=None,
-        metadata={"help": "A file of accelerate_configs/ for the trainings; by default your `accelerate config`."},
-    )
-    overwrite: bool = field(default=False, metadata={"help": "Start over what was begun."})
-
-    def __post_init__(self):
-        if self.demo == bool(self.data_root):
-            raise ValueError("Name the folder of the three data sets with --data_root, or take --demo true.")
-        for name in self.datasets:
-            if name not in PAPER:
-                raise ValueError(f"--datasets are {', '.join(PAPER)}, not {name}.")
+RECIPES = resource_dir("recipes")
 
 
 @exits_cleanly
-def main() -> None:
-    argv = sys.argv[1:]
+def main(argv: Sequence[str] | None = None) -> None:
+    argv = list(sys.argv[1:] if argv is None else argv)
     cut = argv.index("--") if "--" in argv else len(argv)
     (args,) = parse_arguments(ReproduceArguments, description=__doc__.splitlines()[0], argv=argv[:cut])
     set_up_logging()
@@ -118,27 +91,21 @@ def take_the_road(name: str, args: ReproduceArguments, flags: list[str]) -> None
     if args.overwrite:
         shutil.rmtree(folder, ignore_errors=True)
     progress = Progress(folder, flags)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--module"]
     if args.accelerate_config:
-        launch += ["--config_file", args.accelerate_config]
-    python, output = [sys.executable], ["--output_dir", str(folder)]
+        launch[4:4] = ["--config_file", args.accelerate_config]
+    python, output = [sys.executable, "-m"], ["--output_dir", str(folder)]
     steps = {
-        "train": [*launch, "train.py", *flags, *output],
-        "interpolate": [*python, "interpolate.py", *output],
-        "predict": [*python, "predict.py", *output, "--runs", *PAPER_RUNS],
-        "evaluate": [*python, "evaluate.py", *output],
-        "report": [*python, "report.py", *output],
+        "train": [*launch, "hf_newsmatch", "train", *flags, *output],
+        "interpolate": [*python, "hf_newsmatch", "interpolate", *output],
+        "predict": [*python, "hf_newsmatch", "predict", *output, "--runs", *PAPER_RUNS],
+        "evaluate": [*python, "hf_newsmatch", "evaluate", *output],
+        "report": [*python, "hf_newsmatch", "report", *output],
     }
     for step, command in steps.items():
         if progress.is_done(step):
             continue
         logger.info("%s: %s.", name, step)
-        script = f"{step}.py"
-        command[command.index(script)] = str(SCRIPTS / script)
         if subprocess.run(command).returncode:
-            raise NewsMatchError(f"it ended in {script}, see above; the same command goes on there.")
+            raise NewsMatchError(f"it ended in {step}, see above; the same command goes on there.")
         progress.finish(step)
-
-
-if __name__ == "__main__":
-    main()

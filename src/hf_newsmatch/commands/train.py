@@ -11,38 +11,33 @@ command goes on with a training that was interrupted. SIGTERM saves a checkpoint
 import dataclasses
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import set_seed
 
-from hf_newsmatch.arguments import (
-    CardArguments,
-    DataArguments,
-    ModelArguments,
-    TrainArguments,
-    parse_arguments,
-    set_up_logging,
-    use_all_cores,
-)
-from hf_newsmatch.console import make_console
-from hf_newsmatch.distributed import leave
-from hf_newsmatch.errors import NewsMatchError, exits_cleanly, first_sentence
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.hub import open_repo, publish, take_push
-from hf_newsmatch.learning_curve import curve_table, what_was_kept
-from hf_newsmatch.model_card import find_license
-from hf_newsmatch.modeling import load_clip
-from hf_newsmatch.survival import STOPPED, SaveOnSigterm, TrainingStopped, last_checkpoint, what_is_missing
-from hf_newsmatch.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_unlaunched_gpus
+from ..configs import CardArguments, DataArguments, ModelArguments, TrainArguments
+from ..errors import NewsMatchError, exits_cleanly, first_sentence
+from ..experiment.folder import Experiment
+from ..hub.card import find_license
+from ..hub.push import open_repo, publish, take_push
+from ..models.loading import load_clip
+from ..training.checkpointing import STOPPED, SaveOnSigterm, TrainingStopped, last_checkpoint, what_is_missing
+from ..training.distributed import leave
+from ..training.learning_curve import curve_table, what_was_kept
+from ..training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_unlaunched_gpus
+from ..utils.resources import resource_dir
+from .parser import parse_arguments
+from .terminal import make_console, set_up_logging, use_all_cores
 
 logger = logging.getLogger("hf_newsmatch.train")
 
-DEMO_RECIPE = Path(__file__).parent.parent / "recipes" / "demo.yaml"
+DEMO_RECIPE = resource_dir("recipes") / "demo.yaml"
 
 
 @exits_cleanly
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     # ---- Arguments --------------------------------------------------------------------------------------------------
     data_args, model_args, training_args, train_args, card_args = parse_arguments(
         DataArguments,
@@ -51,6 +46,7 @@ def main() -> None:
         TrainArguments,
         CardArguments,
         description=__doc__.splitlines()[0],
+        argv=argv,
         default_config=DEMO_RECIPE,
     )
     set_up_logging()
@@ -142,7 +138,3 @@ def describe(part: dict[str, Any]) -> str:
     if part.get("shared_pictures"):
         text += f"; also in an earlier part: {part['shared_pictures']} pictures, of {part['shared_rows']} pairs"
     return text
-
-
-if __name__ == "__main__":
-    main()

@@ -11,25 +11,28 @@ again, whatever list they come from. What the model failed on is listed in OUTPU
 import csv
 import dataclasses
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from datasets import Dataset
 
-from hf_newsmatch.arguments import TranslateArguments, parse_arguments, set_up_logging, use_all_cores
-from hf_newsmatch.data.newsimages import load_articles, load_pairs
-from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.files import atomic_path, write_json
-from hf_newsmatch.translation import Translator, translate_dataset
-from hf_newsmatch.translation.processes import launched_together
+from ..configs import TranslateArguments
+from ..data.newsimages import load_articles, load_pairs
+from ..errors import NewsMatchError, exits_cleanly
+from ..translation import Translator, translate_dataset
+from ..translation.processes import launched_together
+from ..utils.files import atomic_path, write_json
+from .parser import parse_arguments
+from .terminal import set_up_logging, use_all_cores
 
 logger = logging.getLogger("hf_newsmatch.translate")
 
 
 @exits_cleanly
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     # ---- Arguments --------------------------------------------------------------------------------------------------
-    (args,) = parse_arguments(TranslateArguments, description=__doc__.splitlines()[0])
+    (args,) = parse_arguments(TranslateArguments, description=__doc__.splitlines()[0], argv=argv)
     set_up_logging()
     use_all_cores()
     if not args.articles_file:
@@ -125,7 +128,3 @@ def cell(value: object) -> str:
     if value is None:
         return ""
     return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import DataArguments
+from ..configs import DataArguments
 from ..errors import NewsMatchError
 
 # what reads data is imported where it is needed: that takes seconds, and a step that only wants the models needs none
@@ -66,7 +66,7 @@ def load_news_data(
     Raises:
         [`NewsMatchError`]: on files that cannot be used.
     """
-    from ..translation.road import NewsTranslation
+    from .english import NewsTranslation
     from .newsimages import load_pairs
     from .splits import chronological_split, split_report
 
@@ -121,7 +121,7 @@ def _usable(images: "Dataset", unusable: list[dict[str, str]] | None) -> "tuple[
     """The rows with a usable picture, and the unusable pictures: those known before, or found now and listed."""
     from datasets import Image
 
-    from .pictures import check_pictures, drop_unusable
+    from .images import check_pictures, drop_unusable
 
     known = unusable is not None
     if not known:
@@ -181,7 +181,7 @@ def _check_size(validation: Part) -> None:
 
 def linked_part(pairs: "Dataset") -> Part:
     """Linked articles and their own pictures."""
-    from .pictures import distinct_images
+    from .images import distinct_images
 
     return Part(pairs, distinct_images(pairs), dict(zip(pairs["article_id"][:], pairs["image_id"][:])))
 

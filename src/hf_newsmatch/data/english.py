@@ -4,10 +4,10 @@ from typing import Any
 
 from datasets import Dataset
 
-from ..arguments import DataArguments
+from ..configs import DataArguments
 from ..errors import NewsMatchError
-from .dataset import translate_dataset
-from .translator import Translator
+from ..translation.dataset import translate_dataset
+from ..translation.translator import Translator
 
 
 class NewsTranslation:

@@ -15,8 +15,8 @@ import torch
 from datasets import Dataset, Features, Image, List, Value
 from transformers import BaseImageProcessor
 
-from ..machine import usable_cores
-from .pictures import open_picture
+from ..utils.machine import usable_cores
+from .images import open_picture
 
 # The column that stands in for `image`.
 PIXELS = "pixels"

@@ -19,7 +19,7 @@ from datasets import Dataset, Image
 from tqdm.auto import tqdm
 
 from ..errors import NewsMatchError
-from ..machine import usable_cores
+from ..utils.machine import usable_cores
 
 logger = logging.getLogger(__name__)
 

@@ -20,12 +20,12 @@ import pyarrow as pa
 from datasets import Dataset, Features, Image, Value, concatenate_datasets
 
 from ..errors import NewsMatchError
-from ..machine import usable_cores
+from ..utils.machine import usable_cores
 from ..version import __version__
 from .cleaning import clean_batch
-from .pictures import SUFFIXES, PictureFolder, canonical
-from .records import ARTICLE_COLUMNS, IMAGE_COLUMNS, PAIR_COLUMNS, Kind, build_records
-from .tables import RawTable, read_dataset, read_table
+from .images import SUFFIXES, PictureFolder, canonical
+from .parsing import RawTable, read_dataset, read_table
+from .schema import ARTICLE_COLUMNS, IMAGE_COLUMNS, PAIR_COLUMNS, Kind, build_records
 
 logger = logging.getLogger(__name__)
 

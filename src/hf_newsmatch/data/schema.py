@@ -10,8 +10,8 @@ from datasets import Features, Value
 
 from ..errors import NewsMatchError
 from .dates import parse_dates
-from .pictures import canonical
-from .tables import RawTable
+from .images import canonical
+from .parsing import RawTable
 
 Kind = Literal["pairs", "articles", "images", "links"]
 

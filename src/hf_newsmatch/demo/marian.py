@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from transformers import GenerationConfig, MarianConfig, MarianMTModel, MarianTokenizer
 
 from ..errors import NewsMatchError, first_sentence
-from ..files import atomic_path
+from ..utils.files import atomic_path
 
 POSITIONS = 128
 

@@ -21,7 +21,7 @@ import PIL
 from PIL import Image
 
 from ..errors import NewsMatchError
-from ..files import atomic_path
+from ..utils.files import atomic_path
 from . import drawing, grammar
 
 TRAIN, TEST = 1800, 1500  # articles

@@ -8,16 +8,16 @@ from typing import Any
 
 from rich.table import Table
 
-from ..arguments import InterpolateArguments
-from ..console import make_console
+from ..commands.terminal import make_console
+from ..configs import InterpolateArguments
 from ..data.splits import chronological_slices
 from ..errors import NewsMatchError
-from ..experiment import Experiment
+from ..merging.plotting import plot_curve, plot_towers, save_figure
+from ..merging.selection import Alpha, check_metric, check_rule, choose_alpha, describe_rule
+from ..merging.sweep import AlphaSweep, check_evaluations, sweep_alpha, sweep_towers, write_curve
 from ..metrics.tables import metric_label
-from .folds import fine_tune_again, sweep_folds
-from .plotting import plot_curve, plot_towers, save_figure
-from .rules import Alpha, check_metric, check_rule, choose_alpha, describe_rule
-from .sweep import AlphaSweep, check_evaluations, sweep_alpha, sweep_towers, write_curve
+from .folder import Experiment
+from .forward_chaining import fine_tune_again, sweep_folds
 
 
 def choose_for_run(experiment: Experiment, args: InterpolateArguments) -> tuple[Alpha, dict[str, Any]]:

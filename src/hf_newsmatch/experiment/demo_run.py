@@ -5,14 +5,16 @@ from pathlib import Path
 
 from transformers import set_seed
 
-from ..arguments import DataArguments, ModelArguments, parse_arguments
-from ..experiment import Experiment
-from ..modeling import load_clip
-from ..trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+from ..commands.parser import parse_arguments
+from ..configs import DataArguments, ModelArguments
+from ..models.loading import load_clip
+from ..training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+from ..utils.resources import resource_dir
+from .folder import Experiment
 
 logger = logging.getLogger(__name__)
 
-RECIPE = Path(__file__).parent / "recipe.yaml"
+RECIPE = resource_dir("recipes") / "demo.yaml"
 
 
 def make_demo_run(output_dir: str | Path) -> Experiment:

@@ -10,19 +10,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import DataArguments, ModelArguments
-from .checkpoints import holds_weights, save_checkpoint, weights_sha256
-from .data.parts import TEST_ARGUMENTS, NewsData, Part, load_news_data
-from .errors import NewsMatchError
-from .files import atomic_path, sha256, write_json
-from .modeling import DEMO_MODEL, is_local, load_config
+from ..configs import DataArguments, ModelArguments
+from ..data.corpus import TEST_ARGUMENTS, NewsData, Part, load_news_data
+from ..errors import NewsMatchError
+from ..models.loading import DEMO_MODEL, is_local, load_config
+from ..models.weights import holds_weights, save_checkpoint, weights_sha256
+from ..utils.files import atomic_path, sha256, write_json
 
 # what reads data is imported where it is needed: that takes seconds, and a step that only wants the models needs none
 if TYPE_CHECKING:
     from transformers.trainer_utils import TrainOutput
 
-    from .retrieval import Ranking
-    from .trainer import ContrastiveTrainer
+    from ..retrieval.ranking import Ranking
+    from ..training.trainer import ContrastiveTrainer
 
 RECORD = "newsmatch.json"
 RUNS = ("zero_shot", "fine_tuned", "wise_ft", "ensemble")
@@ -325,7 +325,7 @@ class Experiment:
         Raises:
             [`NewsMatchError`]: when a model has changed since its run was made.
         """
-        from .retrieval import read_predictions
+        from ..retrieval.ranking import read_predictions
 
         made = self.record["runs"][split]
         for run in made:
@@ -339,7 +339,7 @@ class Experiment:
 
     def gold(self, split: str) -> dict[str, str] | None:
         """The true pictures of a predicted part, when they are known."""
-        from .data.newsimages import load_gold
+        from ..data.newsimages import load_gold
 
         file = self.output_dir / "runs" / split / "gold.tsv"
         return load_gold(file) if file.is_file() else None
@@ -366,7 +366,7 @@ def _drawn(data_args: DataArguments, output_dir: Path) -> DataArguments:
         return data_args
     if data_args.articles_file:
         raise NewsMatchError("--demo draws its own data: leave --articles_file out, or --demo.")
-    from .demo.newsroom import write_newsroom
+    from ..demo.newsroom import write_newsroom
 
     folder = write_newsroom(output_dir / "newsroom", domain=data_args.demo, seed=data_args.corpus_seed)
     return dataclasses.replace(

@@ -9,12 +9,12 @@ import numpy as np
 from datasets import Dataset
 from transformers import set_seed
 
-from ..checkpoints import save_checkpoint
 from ..data.splits import chronological_slices
-from ..experiment import Experiment
-from ..modeling import load_clip
-from ..trainer import ContrastiveTrainer, ContrastiveTrainingArguments
-from .sweep import AlphaSweep
+from ..merging.sweep import AlphaSweep
+from ..models.loading import load_clip
+from ..models.weights import save_checkpoint
+from ..training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+from .folder import Experiment
 
 # what is another's business than the recipe's: where a run goes, and the Hub
 _NOT_OF_THE_RECIPE = ("output_dir", "report_to", "resume_from_checkpoint", "push_to_hub", "hub_")

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ..checkpoints import weights_sha256
-from ..experiment import ALPHA_FOLDER, Experiment
-from .interpolation import interpolate
+from ..merging.interpolation import interpolate
+from ..models.weights import weights_sha256
+from .folder import ALPHA_FOLDER, Experiment
 
 
 def interpolate_run(

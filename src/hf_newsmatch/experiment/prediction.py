@@ -10,17 +10,17 @@ import torch
 from datasets import Image
 from safetensors.torch import load_file, save_file
 
-from ..data.collator import join_text
-from ..data.parts import NewsData, Part, linked_part
-from ..embeddings import embed_images, embed_texts
-from ..experiment import ENSEMBLE, Experiment
-from ..files import atomic_path
-from ..fusion import ensemble
-from ..modeling import best_device, load_clip
-from ..retrieval import MAX_RANK, Ranking
-from .methods import rerank
-from .neighbours import Bank
-from .tuning import choose_settings
+from ..data.corpus import NewsData, Part, linked_part
+from ..data.text import join_text
+from ..models.loading import best_device, load_clip
+from ..retrieval.embeddings import embed_images, embed_texts
+from ..retrieval.fusion import ensemble
+from ..retrieval.ranking import MAX_RANK, Ranking
+from ..retrieval.rerank.methods import rerank
+from ..retrieval.rerank.neighbours import Bank
+from ..utils.files import atomic_path
+from .folder import ENSEMBLE, Experiment
+from .rerank_search import choose_settings
 
 # what was published before a part
 _BEFORE = {"validation": ("train",), "test": ("train", "validation")}

@@ -8,7 +8,7 @@ import torch
 
 from ..metrics import bootstrap_intervals
 from ..metrics.scoring import article_scores, gold_ranks
-from .methods import TRANSDUCTIVE, check_method, rerank
+from ..retrieval.rerank.methods import TRANSDUCTIVE, check_method, rerank
 
 METRIC = "mrr@100"
 # CLIP's own temperature is near 0.01

@@ -15,20 +15,20 @@ from datasets import Dataset, Image
 from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
-from .arguments import DEFAULT_OUTPUT_DIR, AppArguments, DataArguments
-from .checkpoints import weights_sha256
-from .data.collator import DEFAULT_TEXT_FIELDS, join_text
-from .data.newsimages import load_images
-from .data.parts import load_test_part
-from .data.pictures import check_pictures, drop_unusable, thumbnail
-from .demo.run import make_demo_run
-from .errors import NewsMatchError
-from .experiment import RECORD, Experiment
-from .files import atomic_path
-from .hub import check_repo_id, explained
-from .matcher import NewsMatcher
-from .wise_ft.family import folder_name, interpolate_run, is_current
-from .wise_ft.interpolation import check_alpha, interpolate
+from ..configs import DEFAULT_OUTPUT_DIR, AppArguments, DataArguments
+from ..data.corpus import load_test_part
+from ..data.images import check_pictures, drop_unusable, thumbnail
+from ..data.newsimages import load_images
+from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..errors import NewsMatchError
+from ..experiment.demo_run import make_demo_run
+from ..experiment.folder import RECORD, Experiment
+from ..experiment.merging import folder_name, interpolate_run, is_current
+from ..hub.push import check_repo_id, explained
+from ..merging.interpolation import check_alpha, interpolate
+from ..models.weights import weights_sha256
+from ..retrieval.matcher import NewsMatcher
+from ..utils.files import atomic_path
 
 GRID = tuple(step / 10 for step in range(11))
 STEPS = (0.1, 0.01, 0.001)  # of a slider; alphas between the last are left out

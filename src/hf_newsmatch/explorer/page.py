@@ -1,31 +1,14 @@
-"""Rank pictures for a headline, with zero-shot, WiSE-FT and fine-tuned CLIP side by side, in the browser.
+"""The page for the browser: pictures ranked for a text by three models side by side, drawn by Gradio."""
 
-    python app/app.py                                                      # the demo, trained first if need be
-    python app/app.py --output_dir outputs/rss                             # a run of yours
-    python app/app.py --hub_model_id user/newsroom --images archive        # published models
-
-Every flag is also an environment variable, for a Space: NEWSMATCH_HUB_MODEL_ID and so on.
-"""
-
-import dataclasses
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
+import gradio as gr
 
-try:
-    import gradio as gr
-except ModuleNotFoundError:
-    print(f"{sys.argv[0]}: error: the page needs Gradio: pip install 'hf-newsmatch[app]'.", file=sys.stderr)
-    sys.exit(2)
+from ..configs import AppArguments
+from ..errors import NewsMatchError
+from .collection import Hit, Showcase, open_showcase
 
-from hf_newsmatch.arguments import AppArguments, parse_arguments, set_up_logging
-from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.showcase import Hit, Showcase, open_showcase
-
-PREFIX = "NEWSMATCH_"
 ASK = "Type a headline, or choose an article."
 # each picture whole, its caption below it, and all of them at once
 STYLE = """
@@ -45,12 +28,12 @@ document.addEventListener("change", ({ target }) => {
 </script>"""
 
 
-@exits_cleanly
-def main() -> None:
-    variables = {item.name: PREFIX + item.name.upper() for item in dataclasses.fields(AppArguments)}
-    flags = [f"--{name}={os.environ[variable]}" for name, variable in variables.items() if variable in os.environ]
-    (args,) = parse_arguments(AppArguments, description=__doc__.splitlines()[0], argv=[*flags, *sys.argv[1:]])
-    set_up_logging()
+def launch(args: AppArguments) -> None:
+    """Serve the page of the models and the collection that the arguments name, until it is stopped.
+
+    Raises:
+        [`NewsMatchError`]: as [`open_showcase`].
+    """
     showcase = open_showcase(args)
     showcase.prepare()
     page = build(showcase, args)
@@ -157,7 +140,3 @@ def explained(function: Callable[..., Any]) -> Callable[..., Any]:
             raise gr.Error(str(error)) from error
 
     return wrapper
-
-
-if __name__ == "__main__":
-    main()

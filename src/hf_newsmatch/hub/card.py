@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -15,13 +14,14 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
-from .arguments import CardArguments
-from .errors import NewsMatchError
-from .experiment import Experiment
-from .metrics import score
-from .metrics.tables import markdown_table, metric_label
-from .modeling import DEMO_MODEL, is_local, load_config
-from .trainer import ContrastiveTrainingArguments
+from ..configs import CardArguments
+from ..errors import NewsMatchError
+from ..experiment.folder import Experiment
+from ..metrics import score
+from ..metrics.tables import markdown_table, metric_label
+from ..models.loading import DEMO_MODEL, is_local, load_config
+from ..training.trainer import ContrastiveTrainingArguments
+from ..utils.resources import resource_dir
 
 # settings of the recipe that the text of the cards has in a sentence
 _TOLD = {
@@ -114,7 +114,7 @@ def model_card(
     if not data.eval_results:
         data.model_name = None
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(str(files("hf_newsmatch") / "model_cards")),
+        loader=jinja2.FileSystemLoader(resource_dir("model_cards")),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -21,11 +21,11 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 from transformers import TrainingArguments
 
-from .arguments import CardArguments, PushArguments
-from .errors import NewsMatchError, first_sentence
-from .experiment import ALPHA_FOLDER, RECORD, Experiment
-from .model_card import Checkpoint, curve_figure, find_license, local_paths, model_card, provenance
-from .wise_ft.family import is_current
+from ..configs import CardArguments, PushArguments
+from ..errors import NewsMatchError, first_sentence
+from ..experiment.folder import ALPHA_FOLDER, RECORD, Experiment
+from ..experiment.merging import is_current
+from .card import Checkpoint, curve_figure, find_license, local_paths, model_card, provenance
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ import numpy as np
 import yaml
 from tqdm.auto import tqdm
 
-from ..checkpoints import Weights, base_of, copy_settings, holds_weights, open_weights, raw_config, write_weights
 from ..errors import NewsMatchError, first_sentence
-from ..files import atomic_path
-from ..modeling import load_config
+from ..models.loading import load_config
+from ..models.weights import Weights, base_of, copy_settings, holds_weights, open_weights, raw_config, write_weights
+from ..utils.files import atomic_path
 
 if TYPE_CHECKING:
     import torch

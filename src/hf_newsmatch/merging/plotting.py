@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..files import atomic_path
 from ..metrics.tables import metric_label
+from ..utils.files import atomic_path
 from .sweep import AlphaSweep
 
 _BLUE, _GREEN, _GREY, _RED = "#2f6db5", "#2e8540", "#666666", "#c0392b"

@@ -14,17 +14,17 @@ from datasets import Dataset, Image
 from tqdm.auto import tqdm
 from transformers import CLIPModel, ProcessorMixin
 
-from ..checkpoints import Weights, open_weights
-from ..data.collator import DEFAULT_TEXT_FIELDS, join_text
-from ..embeddings import image_batches, text_batches, unit_length
+from ..data.text import DEFAULT_TEXT_FIELDS, join_text
 from ..errors import NewsMatchError
-from ..files import atomic_path
 from ..metrics import Interval, bootstrap_intervals, gold_ranks
 from ..metrics.scoring import article_scores
-from ..modeling import best_device, load_clip
-from ..retrieval import rank
+from ..models.loading import best_device, load_clip
+from ..models.weights import Weights, open_weights
+from ..retrieval.embeddings import image_batches, text_batches, unit_length
+from ..retrieval.ranking import rank
+from ..utils.files import atomic_path
 from .interpolation import check_alpha, interpolate_tensor, matching_names
-from .rules import Alpha, best, check_metric
+from .selection import Alpha, best, check_metric
 
 # Equation 1's alpha as the paper searches it
 DEFAULT_ALPHAS = tuple(step / 10 for step in range(11))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..retrieval import MAX_RANK, Ranking
+from ..retrieval.ranking import MAX_RANK, Ranking
 from .bootstrap import bootstrap_intervals
 from .scoring import DEFAULT_KS, article_scores, compute_scores, gold_ranks, warnings
 

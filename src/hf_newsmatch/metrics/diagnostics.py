@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .errors import NewsMatchError
-from .metrics.bootstrap import NUM_RESAMPLES, bootstrap_intervals
-from .metrics.scoring import DEFAULT_KS, article_scores, gold_ranks, metric_names
-from .retrieval import MAX_RANK, Ranking
+from ..errors import NewsMatchError
+from ..retrieval.ranking import MAX_RANK, Ranking
+from .bootstrap import NUM_RESAMPLES, bootstrap_intervals
+from .scoring import DEFAULT_KS, article_scores, gold_ranks, metric_names
 
 if TYPE_CHECKING:
     from imagehash import ImageHash

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import NewsMatchError
-from ..retrieval import MAX_RANK, Ranking, check_distinct
+from ..retrieval.ranking import MAX_RANK, Ranking, check_distinct
 
 logger = logging.getLogger(__name__)
 

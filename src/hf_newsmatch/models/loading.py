@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from .errors import NewsMatchError, first_sentence
+from ..errors import NewsMatchError, first_sentence
 
 # PyTorch and transformers' models are imported where they are needed: that takes seconds, and interpolating weights
 # needs none

@@ -15,9 +15,9 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 from yaml import YAMLError
 
-from .errors import NewsMatchError, first_sentence
-from .files import sha256
-from .modeling import load_clip, resolve_checkpoint
+from ..errors import NewsMatchError, first_sentence
+from ..utils.files import sha256
+from .loading import load_clip, resolve_checkpoint
 
 # PyTorch takes a second to import and is only needed where a model is
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.collator import join_text
+from ..data.corpus import NewsData
 from ..data.newsimages import bad_rows
-from ..data.parts import NewsData
-from ..experiment import Experiment
-from ..modeling import load_config, load_processor
+from ..data.text import join_text
+from ..experiment.folder import Experiment
+from ..models.loading import load_config, load_processor
 from . import tables
 from .tables import Table
 

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from transformers import TrainerState
 
-from ..analysis import recall_curve
-from ..learning_curve import curve
+from ..metrics.diagnostics import recall_curve
 from ..metrics.tables import metric_label
-from ..retrieval import MAX_RANK
+from ..retrieval.ranking import MAX_RANK
+from ..training.learning_curve import curve
 
 # told apart without colour too, by their dashes
 _STYLES = {

@@ -11,10 +11,10 @@ import numpy as np
 from datasets import Image
 from tqdm.auto import tqdm
 
-from ..data.parts import Part
-from ..data.pictures import thumbnail
-from ..machine import usable_cores
-from ..retrieval import Ranking
+from ..data.corpus import Part
+from ..data.images import thumbnail
+from ..retrieval.ranking import Ranking
+from ..utils.machine import usable_cores
 
 SHOWN = 5  # pictures of each list in the gallery
 SIZE = 144  # longer side of a thumbnail, in pixels

@@ -11,7 +11,13 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
-from ..analysis import (
+from ..data.corpus import NewsData, Part
+from ..data.text import join_text
+from ..errors import NewsMatchError
+from ..experiment.folder import RUNS, Experiment, plain
+from ..merging.plotting import save_figure
+from ..metrics import compare_runs
+from ..metrics.diagnostics import (
     LOST,
     NEAR_DUPLICATE,
     compare_pairs,
@@ -24,15 +30,9 @@ from ..analysis import (
     score_groups,
     true_ranks,
 )
-from ..data.collator import join_text
-from ..data.parts import NewsData, Part
-from ..errors import NewsMatchError
-from ..experiment import RUNS, Experiment, plain
-from ..files import atomic_path
-from ..metrics import compare_runs
 from ..metrics.scoring import DEFAULT_KS, article_scores
-from ..retrieval import Ranking
-from ..wise_ft.plotting import save_figure
+from ..retrieval.ranking import Ranking
+from ..utils.files import atomic_path
 from . import figures, tables
 from .facts import describe_choice, facts_tables
 from .gallery import list_articles, write_script, write_thumbnails

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 from transformers import CLIPModel, ProcessorMixin
 
-from .data.pictures import open_picture
+from ..data.images import open_picture
 
 
 @torch.no_grad()

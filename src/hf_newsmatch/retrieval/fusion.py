@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from .errors import NewsMatchError
-from .metrics.scoring import check_list
-from .retrieval import MAX_RANK, Ranking, check_distinct
+from ..errors import NewsMatchError
+from ..metrics.scoring import check_list
+from .ranking import MAX_RANK, Ranking, check_distinct
 
 CONSTANT = 60  # of reciprocal rank fusion, as its authors chose it
 

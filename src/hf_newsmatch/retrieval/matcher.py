@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from transformers import CLIPModel, CLIPProcessor
 
+from ..errors import NewsMatchError
+from ..models.loading import best_device, load_clip
 from .embeddings import embed_images, embed_texts
-from .errors import NewsMatchError
-from .modeling import best_device, load_clip
-from .retrieval import Ranking, rank
+from .ranking import Ranking, rank
 
 
 class NewsMatcher:

@@ -12,10 +12,10 @@ import torch
 from datasets import Dataset, Image
 from transformers import CLIPModel, ProcessorMixin
 
-from .data.collator import DEFAULT_TEXT_FIELDS, join_text
+from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..errors import NewsMatchError, first_sentence
+from ..utils.files import atomic_path
 from .embeddings import embed_images, embed_texts
-from .errors import NewsMatchError, first_sentence
-from .files import atomic_path
 
 MAX_RANK = 100  # what the task accepts of each article's list
 CHUNK = 2**23  # similarities held at a time: 32 MiB in float32, so few that they stay near the processor

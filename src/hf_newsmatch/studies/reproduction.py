@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-from .analysis import rank_changes, true_ranks
-from .errors import NewsMatchError
-from .experiment import RECORD, RUNS, Experiment
-from .files import write_json
-from .metrics import compare_runs
-from .metrics.tables import metric_label
-from .report.tables import Cell, Table, interval_cell, number
+from ..errors import NewsMatchError
+from ..experiment.folder import RECORD, RUNS, Experiment
+from ..metrics import compare_runs
+from ..metrics.diagnostics import rank_changes, true_ranks
+from ..metrics.tables import metric_label
+from ..report.tables import Cell, Table, interval_cell, number
+from ..utils.files import write_json
 
 PAPER_METRICS = ("mrr@100", "recall@5", "recall@10", "recall@50", "recall@100")
 PAPER_RUNS = RUNS[:3]

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from ..data.parts import NewsData, Part
-from ..experiment import Experiment
+from ..data.corpus import NewsData, Part
+from ..experiment.folder import Experiment
+from ..experiment.prediction import EmbeddedRuns
+from ..experiment.rerank_search import METRIC
 from ..metrics import bootstrap_intervals
 from ..metrics.scoring import article_scores, gold_ranks
-from .methods import METHODS
-from .runs import EmbeddedRuns
-from .tuning import METRIC
+from ..retrieval.rerank.methods import METHODS
 
 # each of the parts, and what is left of them
 VARIANTS = {"all": "all articles", "first": "the first article of each picture only"}

@@ -1,13 +1,4 @@
-"""Repeat the demo over several corpus seeds: the test scores, the rules for alpha, and every re-ranking.
-
-    python scripts/study.py                                # seeds 1 to 5, some minutes each
-    python scripts/study.py --corpus_seeds 6 7 8
-
-One corpus is one draw of the world: what a single table shows may be luck. Each seed takes the ordinary road, with the
-ordinary scripts, into OUTPUT_DIR/seed_N; then every rule chooses its alpha and is scored on the test part, and every
-method ranks it again, with its shared pictures and without. What is done is not done again. Writes
-OUTPUT_DIR/study.json.
-"""
+"""The demo repeated over several corpora: test scores, rules for alpha, and every re-ranking."""
 
 import json
 import logging
@@ -16,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,44 +15,48 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from hf_newsmatch.arguments import parse_arguments, set_up_logging
-from hf_newsmatch.console import make_console
-from hf_newsmatch.data.splits import chronological_slices
-from hf_newsmatch.errors import NewsMatchError, exits_cleanly
-from hf_newsmatch.experiment import Experiment
-from hf_newsmatch.files import write_json
-from hf_newsmatch.metrics import bootstrap_intervals
-from hf_newsmatch.metrics.tables import metric_label
-from hf_newsmatch.rerank import study as rerank_study
-from hf_newsmatch.wise_ft.folds import fine_tune_again, sweep_folds
-from hf_newsmatch.wise_ft.rules import RULES, check_metric, choose_alpha
-from hf_newsmatch.wise_ft.sweep import AlphaSweep, sweep_alpha, sweep_towers
+from ..configs import StudyArguments
+from ..data.splits import chronological_slices
+from ..errors import NewsMatchError
+from ..experiment.folder import Experiment
+from ..experiment.forward_chaining import fine_tune_again, sweep_folds
+from ..merging.selection import RULES, check_metric, choose_alpha
+from ..merging.sweep import AlphaSweep, sweep_alpha, sweep_towers
+from ..metrics import bootstrap_intervals
+from ..metrics.tables import metric_label
+from ..utils.files import write_json
+from . import reranking as rerank_study
 
 logger = logging.getLogger("hf_newsmatch.study")
 
-SCRIPTS = Path(__file__).parent
-
 
 @dataclass
-class StudyArguments:
-    """What this script takes."""
+class Study:
+    """What a study found.
 
-    corpus_seeds: list[int] = field(
-        default_factory=lambda: [1, 2, 3, 4, 5],
-        metadata={"help": "The corpora to draw. 0 is the demo's own; the newsroom was tuned on others than 1 to 5."},
-    )
-    recipe: str = field(
-        default=str(SCRIPTS.parent / "recipes" / "demo.yaml"), metadata={"help": "The recipe of every seed."}
-    )
-    alpha_metric: str = field(default="recall@1", metadata={"help": "What the rules go by: mrr@100 or recall@k."})
-    alpha_slices: int = field(default=4, metadata={"help": "Slices of time for time_robust and forward_chaining."})
-    output_dir: str = field(default="outputs/study", metadata={"help": "Folder of the study."})
+    Args:
+        results (`dict[int, dict]`): Corpus seed to its alpha and test scores.
+        summary (`dict`): Run, or difference of two, to metric to mean and standard deviation over the corpora.
+        rules (`dict`): Rule for alpha to what [`summarise_rules`] says of it.
+        rerankings (`dict`): Variant to what [`reranking.summarise`] says of it.
+        articles (`dict[str, int]`): Variant to the test articles of all corpora.
+    """
+
+    results: dict[int, dict[str, Any]]
+    summary: dict[str, dict[str, dict[str, float]]]
+    rules: dict[str, dict[str, Any]]
+    rerankings: dict[str, dict[str, dict[str, Any]]]
+    articles: dict[str, int]
 
 
-@exits_cleanly
-def main() -> None:
-    (args,) = parse_arguments(StudyArguments, description=__doc__.splitlines()[0])
-    set_up_logging()
+def run_study(args: StudyArguments) -> Study:
+    """Take every corpus through all steps, as far as that is not done, and summarise what came of them.
+
+    Writes `OUTPUT_DIR/study.json`.
+
+    Raises:
+        [`NewsMatchError`]: on an unknown metric, too few slices, or a step that fails; its own words are above.
+    """
     check_metric(args.alpha_metric)
     if args.alpha_slices < 2:
         raise NewsMatchError(f"--alpha_slices must be at least 2, not {args.alpha_slices}.")
@@ -70,7 +65,7 @@ def main() -> None:
         folder = Path(args.output_dir) / f"seed_{seed}"
         if not (folder / "scores.json").is_file():
             logger.info("Corpus seed %d.", seed)
-            take_the_road(folder, args.recipe, seed)
+            run_steps(folder, args.recipe, seed)
         results[seed] = {
             "alpha": read(folder / "newsmatch.json")["wise_ft"]["alpha"],
             "test": read(folder / "scores.json")["test"],
@@ -78,8 +73,7 @@ def main() -> None:
         experiment = Experiment.open(folder)
         chosen[seed] = choose_by_every_rule(experiment, args.alpha_metric, args.alpha_slices)
         reranked[seed] = rerank_study.score_methods(experiment)
-    summary = summarise(results)
-    rules = summarise_rules(chosen)
+    summary, rules = summarise(results), summarise_rules(chosen)
     rerankings = {
         variant: rerank_study.summarise([scored[variant] for scored in reranked.values()])
         for variant in rerank_study.VARIANTS
@@ -88,28 +82,27 @@ def main() -> None:
         {"seeds": results, "summary": summary, "rules": rules, "rerank": rerankings},
         Path(args.output_dir) / "study.json",
     )
-    console = make_console()
-    console.print(table(summary, results))
-    console.print(rules_table(rules, args.alpha_metric))
-    for variant, scored in rerankings.items():
-        articles = sum(len(corpus[variant]["image_ids"]) for corpus in reranked.values())
-        console.print(rerank_study.table(scored, variant, articles))
+    articles = {
+        variant: sum(len(corpus[variant]["image_ids"]) for corpus in reranked.values())
+        for variant in rerank_study.VARIANTS
+    }
+    return Study(results, summary, rules, rerankings, articles)
 
 
-def take_the_road(folder: Path, recipe: str, seed: int) -> None:
+def run_steps(folder: Path, recipe: str, seed: int) -> None:
     """Train, interpolate, predict and evaluate with one corpus."""
     for name in ("sweeps", "embeddings"):
         shutil.rmtree(folder / name, ignore_errors=True)
     steps = (
-        ["train.py", "--config", recipe, "--corpus_seed", str(seed), "--overwrite"],
-        ["interpolate.py"],
-        ["predict.py"],
-        ["evaluate.py"],
+        ["train", "--config", recipe, "--corpus_seed", str(seed), "--overwrite"],
+        ["interpolate"],
+        ["predict"],
+        ["evaluate"],
     )
-    for script, *flags in steps:
-        command = [sys.executable, str(SCRIPTS / script), *flags, "--output_dir", str(folder)]
+    for step, *flags in steps:
+        command = [sys.executable, "-m", "hf_newsmatch", step, *flags, "--output_dir", str(folder)]
         if subprocess.run(command).returncode:
-            raise NewsMatchError(f"Corpus seed {seed} ended in {script}; see above.")
+            raise NewsMatchError(f"Corpus seed {seed} ended in {step}; see above.")
 
 
 def read(file: Path) -> Any:
@@ -277,7 +270,3 @@ def mean_cell(value: dict[str, float], sign: str = "") -> str:
 def alpha_label(alpha: float | tuple[float, float]) -> str:
     """An alpha, or the two of the towers."""
     return "/".join(f"{value:g}" for value in alpha) if isinstance(alpha, tuple) else f"{alpha:g}"
-
-
-if __name__ == "__main__":
-    main()

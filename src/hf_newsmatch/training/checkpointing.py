@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainerState
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 
-from .errors import NewsMatchError, first_sentence
+from ..errors import NewsMatchError, first_sentence
 
 logger = logging.getLogger(__name__)
 

@@ -8,14 +8,8 @@ from typing import Any
 import torch
 from transformers import BatchEncoding, ProcessorMixin
 
-from .picture_cache import pixel_values
-
-DEFAULT_TEXT_FIELDS = ("title", "text")
-
-
-def join_text(row: Mapping[str, Any], text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS) -> str:
-    """Join the non-empty fields of an article by `". "`, headline first, so that cutting at the context keeps it."""
-    return ". ".join(row[field] for field in text_fields if row[field])
+from ..data.image_cache import pixel_values
+from ..data.text import DEFAULT_TEXT_FIELDS, join_text
 
 
 def stable_id(value: str) -> int:

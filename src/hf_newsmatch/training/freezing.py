@@ -8,7 +8,7 @@ from torch import nn
 from transformers import CLIPModel, TrainerCallback
 from transformers.trainer_pt_utils import get_parameter_names
 
-from .errors import NewsMatchError
+from ..errors import NewsMatchError
 
 if TYPE_CHECKING:
     from .trainer import ContrastiveTrainingArguments

@@ -3,7 +3,7 @@
 from rich.table import Table
 from transformers import TrainerState, TrainingArguments
 
-from .metrics.tables import metric_label
+from ..metrics.tables import metric_label
 
 _ROWS = 20
 _SHOWN = {

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from transformers import CLIPModel
 
-from .errors import NewsMatchError
-from .tuning import trained_linears
+from ..errors import NewsMatchError
+from .freezing import trained_linears
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -25,19 +25,20 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
-from .data.collator import DEFAULT_TEXT_FIELDS, ContrastiveCollator, join_text
-from .data.picture_cache import cache_pictures
-from .data.sampler import DistinctBatchSampler
-from .errors import NewsMatchError
+from ..data.image_cache import cache_pictures
+from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..errors import NewsMatchError
+from ..metrics import score
+from ..metrics.scoring import metric_names
+from ..retrieval.ranking import rank
+from ..utils.machine import usable_cores
+from .checkpointing import UNFINISHED, SaveAfterEvaluation, check_finite, check_weights, explained_writing, publish
+from .collator import ContrastiveCollator
+from .freezing import NoGraphBelow, check_options, freeze, parameter_groups
 from .gradient_cache import backward_in_chunks
 from .lora import add_lora, merged
 from .losses import MAX_LOGIT_SCALE, contrastive_loss
-from .machine import usable_cores
-from .metrics import score
-from .metrics.scoring import metric_names
-from .retrieval import rank
-from .survival import UNFINISHED, SaveAfterEvaluation, check_finite, check_weights, explained_writing, publish
-from .tuning import NoGraphBelow, check_options, freeze, parameter_groups
+from .sampler import DistinctBatchSampler
 
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
 # that it depends neither on the batch size of evaluation nor on the number of processes.

@@ -14,7 +14,7 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ..errors import NewsMatchError, first_sentence
-from ..files import atomic_path
+from ..utils.files import atomic_path
 from .checkpoint import MarianCheckpoint
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, GenerationConfig, MarianMTModel, MarianTokenizer
 
 from ..errors import NewsMatchError, first_sentence
-from ..files import sha256
-from ..modeling import DEMO_MODEL
+from ..models.loading import DEMO_MODEL
+from ..utils.files import sha256
 from .languages import base_language
 
 # Marian models are trained on sentences; far longer input is cut or invented upon, whatever positions there are.

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..modeling import best_device
+from ..models.loading import best_device
 
 
 class Processes:

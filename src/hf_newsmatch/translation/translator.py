@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from ..arguments import DEFAULT_TRANSLATION_MODEL
+from ..configs import DEFAULT_TRANSLATION_MODEL
 from ..errors import NewsMatchError, first_sentence
 from .backends import make_backend
 from .cache import Generated, TranslationCache

@@ -2,6 +2,5 @@
 
 from .methods import METHODS, TRANSDUCTIVE, check_method, rerank
 from .neighbours import Bank
-from .tuning import choose_settings
 
-__all__ = ["METHODS", "TRANSDUCTIVE", "Bank", "check_method", "choose_settings", "rerank"]
+__all__ = ["METHODS", "TRANSDUCTIVE", "Bank", "check_method", "rerank"]

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from ..errors import NewsMatchError
-from ..retrieval import CHUNK, MAX_RANK, Ranking, check_embeddings, rank
+from ...errors import NewsMatchError
+from ..ranking import CHUNK, MAX_RANK, Ranking, check_embeddings, rank
 from .neighbours import neighbours
 
 logger = logging.getLogger(__name__)

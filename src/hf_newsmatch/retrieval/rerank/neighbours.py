@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from ..errors import NewsMatchError
-from ..retrieval import CHUNK, stable_topk
+from ...errors import NewsMatchError
+from ..ranking import CHUNK, stable_topk
 
 _WORD = re.compile(r"[^\W\d_][\w'’-]*")
 _WITHIN = re.compile(rf"(?<=[\w,;] ){_WORD.pattern}")  # not at the beginning of a sentence

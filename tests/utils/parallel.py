@@ -1,12 +1,7 @@
-"""A small world in two languages, and a Marian that has learnt it."""
+"""A small world in two languages, for a Marian to learn."""
 
 import itertools
 import random
-
-import pytest
-
-from hf_newsmatch.demo.marian import build_tiny_marian
-from hf_newsmatch.translation import Translator
 
 _NOUNS = {
     "Der Zug": "The train", "Der Bus": "The bus", "Die Brücke": "The bridge", "Die Kirche": "The church",
@@ -50,26 +45,3 @@ def all_sentences() -> list[tuple[str, str]]:
         (f"{noun[0]} {verb[0]} {place[0]}.", f"{noun[1]} {verb[1]} {place[1]}.")
         for noun, verb, place in itertools.product(_NOUNS.items(), _VERBS.items(), _PLACES.items())
     ]
-
-
-@pytest.fixture(scope="session")
-def marian(tmp_path_factory):
-    """The folder of a tiny Marian that translates this world."""
-    folder = tmp_path_factory.mktemp("marian") / "de-en"
-    return build_tiny_marian(make_parallel(1500), folder, vocab_size=250, epochs=16, batch_size=32, progress=False)
-
-
-@pytest.fixture
-def make_translator(marian, tmp_path):
-    """Make a translator with a cache of its own."""
-
-    def make(model=marian, **kwargs):
-        kwargs.setdefault("cache_file", tmp_path / "translations.sqlite")
-        return Translator(model, progress=False, **kwargs)
-
-    return make
-
-
-@pytest.fixture
-def translator(make_translator):
-    return make_translator()

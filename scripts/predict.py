@@ -1,0 +1,17 @@
+"""Rank the pictures for every article and write the prediction files of the runs.
+
+    python scripts/predict.py                                                  # continues from outputs/demo
+    python scripts/predict.py --output_dir outputs/rss --test_articles_file test.tsv --test_images images.tsv
+    python scripts/predict.py --output_dir outputs/new --articles_file a.tsv   # zero-shot only, nothing trained
+
+    python scripts/predict.py --rerank dual_softmax csls                       # rank again, beside the plain ranking
+
+Writes OUTPUT_DIR/runs/{validation,test}/{zero_shot,fine_tuned,wise_ft,ensemble}.tsv in the organisers' format, the
+scores of the ranked pictures as Parquet beside them, and, for scripts/evaluate.py, the candidates and what gold there
+is. What --rerank ranks again lies beside, as zero_shot+csls.tsv, with its settings in newsmatch.json.
+"""
+
+from hf_newsmatch.commands.predict import main
+
+if __name__ == "__main__":
+    main()
