@@ -19,7 +19,7 @@ from .parser import parse_arguments
 from .terminal import make_console, set_up_logging
 
 if TYPE_CHECKING:
-    from ..hub.upload import Upload
+    from ..hub.files import Upload
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,11 @@ from transformers import TrainingArguments
 from ..configs import CardArguments, PushArguments
 from ..errors import NewsMatchError
 from ..hub.card import find_license
+from ..hub.files import Upload
 from ..hub.provenance import Checkpoint
 from ..hub.push import check_repo_id
 from ..hub.push import push as send
-from ..hub.upload import Upload, make_upload
+from ..hub.upload import make_upload
 from ..metrics import score
 from ..training.trainer import ContrastiveTrainingArguments
 from .folder import Experiment

@@ -9,7 +9,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from ..errors import NewsMatchError, first_sentence
 from .errors import explained
-from .upload import Upload, is_checkpoint_file
+from .files import Upload, is_checkpoint_file
 
 logger = logging.getLogger(__name__)
 
