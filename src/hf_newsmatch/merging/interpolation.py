@@ -13,6 +13,7 @@ import yaml
 from tqdm.auto import tqdm
 
 from ..errors import NewsMatchError, first_sentence
+from ..models.architectures import CLIP
 from ..models.loading import load_config
 from ..models.weights import Weights, base_of, copy_settings, holds_weights, open_weights, raw_config, write_weights
 from ..utils.files import atomic_path
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Values = TypeVar("Values", np.ndarray, "torch.Tensor")
 
-TOWERS = {"vision": ("vision_model.*", "visual_projection.*"), "text": ("text_model.*", "text_projection.*")}
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 # Weights of a tensor that are worked on at a time, few enough for a processor's cache.
 _PIECE = 2**15
@@ -260,7 +260,7 @@ def _patterns(
     patterns = [("*", alpha)] if alpha is not None else []
     for tower, value in towers.items():
         if value is not None:
-            patterns += [(pattern, value) for pattern in TOWERS[tower]]
+            patterns += [(pattern, value) for pattern in CLIP.patterns(tower)]
     follows = logit_scale_with or ("text" if alpha is None else None)
     if follows is not None:
         if follows not in towers:
