@@ -18,15 +18,16 @@ from typing import Any
 from transformers import set_seed
 
 from ..configs import CardArguments, DataArguments, ModelArguments, TrainArguments
-from ..errors import NewsMatchError, exits_cleanly, first_sentence
+from ..errors import NewsMatchError, exits_cleanly
 from ..experiment.folder import Experiment
 from ..hub.card import find_license
 from ..hub.push import open_repo, publish, take_push
-from ..models.loading import load_clip
-from ..training.checkpointing import STOPPED, SaveOnSigterm, TrainingStopped, last_checkpoint, what_is_missing
+from ..training.arguments import ContrastiveTrainingArguments, refuse_unlaunched_gpus
+from ..training.building import build_trainer
+from ..training.callbacks import STOPPED, SaveOnSigtermCallback, TrainingStopped
+from ..training.checkpointing import checkpoint_defect, last_checkpoint
 from ..training.distributed import leave
-from ..training.learning_curve import curve_table, what_was_kept
-from ..training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_unlaunched_gpus
+from ..training.learning_curve import curve_table, kept_weights
 from ..utils.resources import resource_dir
 from .parser import parse_arguments
 from .terminal import make_console, set_up_logging, use_all_cores
@@ -59,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if checkpoint is None and not train_args.overwrite:
         refuse_to_lose(output_dir)
         checkpoint = last_checkpoint(output_dir)
-    elif checkpoint is not None and (missing := what_is_missing(checkpoint)):
-        raise NewsMatchError(f"--resume_from_checkpoint {checkpoint} is no checkpoint of a training: {missing}.")
+    elif checkpoint is not None and (defect := checkpoint_defect(checkpoint)):
+        raise NewsMatchError(f"--resume_from_checkpoint {checkpoint} is no checkpoint of a training: {defect}.")
 
     # ---- Data and model ---------------------------------------------------------------------------------------------
     # one process reads and draws first, the others find the caches filled
@@ -71,18 +72,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         logger.info("Going on from %s.", checkpoint)
     for name, part in data.report["split"]["parts"].items():
         logger.info("%s: %s", name, describe(part))
-    model, processor = load_clip(model_args.model_name_or_path, model_args.model_revision)
-    try:
-        trainer = ContrastiveTrainer(
-            model=model,
-            args=training_args,
-            processing_class=processor,
-            train_dataset=data.train,
-            eval_dataset=data.validation,
-            text_fields=data_args.text_fields,
-        )
-    except (ImportError, RuntimeError) as error:  # an option whose package is not installed
-        raise NewsMatchError(first_sentence(error) + ".") from error
+    trainer = build_trainer(
+        model_args.model_name_or_path,
+        model_args.model_revision,
+        data.train,
+        data.validation,
+        training_args,
+        data_args.text_fields,
+    )
 
     # ---- Training ---------------------------------------------------------------------------------------------------
     first = trainer.is_world_process_zero()
@@ -93,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if first and checkpoint is None:
         experiment.start()
     trainer.accelerator.wait_for_everyone()
-    trainer.add_callback(SaveOnSigterm())
+    trainer.add_callback(SaveOnSigtermCallback())
     try:
         result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     except TrainingStopped as stopped:
@@ -108,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if first:
         fine_tuned = experiment.keep_fine_tuned(trainer, result, **dataclasses.asdict(train_args))
         make_console().print(curve_table(trainer.state, training_args))
-        logger.info("The fine-tuned model is in %s (%s).", fine_tuned, what_was_kept(trainer.state, training_args))
+        logger.info("The fine-tuned model is in %s (%s).", fine_tuned, kept_weights(trainer.state, training_args))
     # closes the process group: without that, a process may die at exit while another still waits for it
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()

@@ -7,8 +7,8 @@ from transformers import set_seed
 
 from ..commands.parser import parse_arguments
 from ..configs import DataArguments, ModelArguments
-from ..models.loading import load_clip
-from ..training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+from ..training.arguments import ContrastiveTrainingArguments
+from ..training.building import build_trainer
 from ..utils.resources import resource_dir
 from .folder import Experiment
 
@@ -37,14 +37,13 @@ def make_demo_run(output_dir: str | Path) -> Experiment:
     logger.info("Drawing the demo newsroom and fine-tuning the tiny CLIP on it, once, into %s.", output_dir)
     set_seed(training_args.seed)
     experiment, data = Experiment.create(output_dir, data_args, model_args, training_args.recipe())
-    model, processor = load_clip(model_args.model_name_or_path)
-    trainer = ContrastiveTrainer(
-        model=model,
-        args=training_args,
-        processing_class=processor,
-        train_dataset=data.train,
-        eval_dataset=data.validation,
-        text_fields=data_args.text_fields,
+    trainer = build_trainer(
+        model_args.model_name_or_path,
+        model_args.model_revision,
+        data.train,
+        data.validation,
+        training_args,
+        data_args.text_fields,
     )
     experiment.start()
     logger.info("The fine-tuned model is in %s.", experiment.keep_fine_tuned(trainer, trainer.train()))

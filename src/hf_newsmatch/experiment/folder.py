@@ -108,7 +108,7 @@ class Experiment:
         """
         folder, args, state = self.output_dir / "fine_tuned", trainer.args, trainer.state
         with atomic_path(folder) as temporary:
-            save_checkpoint(trainer.finished_model(), trainer.processor, temporary)
+            save_checkpoint(trainer.finished_model(), trainer.processing_class, temporary)
         self.record["train"] = {
             "sha256": weights_sha256(folder),
             "arguments": {**arguments, **args.to_dict()},

@@ -20,7 +20,7 @@ from ..experiment.folder import Experiment
 from ..metrics import score
 from ..metrics.tables import markdown_table, metric_label
 from ..models.loading import DEMO_MODEL, is_local, load_config
-from ..training.trainer import ContrastiveTrainingArguments
+from ..training.arguments import ContrastiveTrainingArguments
 from ..utils.resources import resource_dir
 
 # settings of the recipe that the text of the cards has in a sentence

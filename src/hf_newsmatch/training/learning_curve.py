@@ -32,7 +32,7 @@ def curve(state: TrainerState) -> list[dict[str, float]]:
 def curve_table(state: TrainerState, args: TrainingArguments) -> Table:
     """The learning curve, the kept epoch marked; of a long one every few epochs."""
     rows = curve(state)
-    table = Table(title="Learning curve", caption=f"◀ {what_was_kept(state, args)}.")
+    table = Table(title="Learning curve", caption=f"◀ {kept_weights(state, args)}.")
     names = [name for name in _SHOWN if any(name in row for row in rows)]
     table.add_column("epoch", justify="right")
     for name in names:
@@ -47,7 +47,7 @@ def curve_table(state: TrainerState, args: TrainingArguments) -> Table:
     return table
 
 
-def what_was_kept(state: TrainerState, args: TrainingArguments) -> str:
+def kept_weights(state: TrainerState, args: TrainingArguments) -> str:
     """Which epoch's weights were kept, and why."""
     if not _has_best(state, args):
         return "the last epoch's weights"
