@@ -57,3 +57,12 @@ def test_a_long_training_is_shown_in_part(best):
 def test_what_is_logged_belongs_to_the_evaluation_after_it():
     rows = curve(make_state([3.0, 2.0]))
     assert [(row["loss"], row["eval_loss"], row["step"]) for row in rows] == [(6.0, 3.0, 10), (4.0, 2.0, 20)]
+
+
+def test_early_stopping_is_mentioned_when_it_came():
+    state = make_state([3.0, 2.0, 2.5])
+    stopped = arguments(num_train_epochs=9, early_stopping_patience=1)
+    assert kept_weights(state, stopped) == (
+        "epoch 2 of 9, with the lowest validation loss, 2.0000; stopped early after epoch 3"
+    )
+    assert kept_weights(state, arguments(early_stopping_patience=1)).endswith("loss, 2.0000")
