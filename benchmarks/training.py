@@ -39,8 +39,9 @@ from hf_newsmatch.commands.terminal import make_console, set_up_logging
 from hf_newsmatch.data.image_cache import cache_pictures, pixel_values
 from hf_newsmatch.data.images import SUFFIXES
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
+from hf_newsmatch.training.arguments import ContrastiveTrainingArguments
 from hf_newsmatch.training.losses import contrastive_loss
-from hf_newsmatch.training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+from hf_newsmatch.training.trainer import ContrastiveTrainer
 from hf_newsmatch.utils.files import write_json
 
 
@@ -132,9 +133,8 @@ def make_trainer(folder: str, size: int, steps: int, tokens: int, **settings: An
         disable_tqdm=True,
         **settings,
     )
-    trainer = ContrastiveTrainer(make_model(), args, None, train_dataset=Dataset.from_dict(rows))
-    trainer.data_collator = InMemory(size, tokens)
-    return trainer
+    batches = InMemory(size, tokens)
+    return ContrastiveTrainer(make_model(), args, train_dataset=Dataset.from_dict(rows), data_collator=batches)
 
 
 def measure_overhead(args: BenchmarkArguments) -> dict[str, Any]:

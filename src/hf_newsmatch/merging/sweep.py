@@ -18,6 +18,7 @@ from ..data.text import DEFAULT_TEXT_FIELDS, join_text
 from ..errors import NewsMatchError
 from ..metrics import Interval, bootstrap_intervals, gold_ranks
 from ..metrics.scoring import article_scores
+from ..models.architectures import CLIP
 from ..models.loading import best_device, load_clip
 from ..models.weights import Weights, open_weights
 from ..retrieval.embeddings import image_batches, text_batches, unit_length
@@ -35,8 +36,6 @@ _FINEST = 0.01
 LEAST_EVALUATIONS = 2 * len(_COARSE)
 # as many as take the grid from steps of 0.2 over 0.1 to 0.05
 DEFAULT_EVALUATIONS = LEAST_EVALUATIONS + 8
-
-_TOWERS = {"vision": ("vision_", "visual_"), "text": ("text_",)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,7 +292,7 @@ class _Models:
         }
         # one tower is at work at a time, and only its weights need to be changed
         self.tensors = {
-            tower: [tensors[name] for name in tensors if name.startswith(starts)] for tower, starts in _TOWERS.items()
+            tower: [tensors[name] for name in tensors if CLIP.tower(name) == tower] for tower in CLIP.towers
         }
 
     @torch.no_grad()
