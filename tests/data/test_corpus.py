@@ -2,7 +2,7 @@ import pytest
 
 from hf_newsmatch import NewsMatchError
 from hf_newsmatch.configs import DataArguments
-from hf_newsmatch.data.corpus import load_news_data
+from hf_newsmatch.data.corpus import load_corpus
 from tests.utils.news import arguments, make_picture, with_test_lists, write_news_folder, write_test_lists
 
 
@@ -12,10 +12,10 @@ def news(tmp_path):
 
 
 def test_without_a_test_list_the_newest_fifth_is_held_out(news):
-    data = load_news_data(arguments(news))
+    data = load_corpus(arguments(news))
     assert [len(data.train), len(data.validation)] == [26, 6]
-    assert list(data.parts) == ["validation", "test"]
-    test = data.parts["test"]
+    assert list(data.splits) == ["validation", "test"]
+    test = data.splits["test"]
     assert test.articles["article_id"][:] == [str(9000 - number) for number in range(32, 40)]
     # the last four articles have the pictures of the first four
     assert test.images["image_id"][:] == ["P32", "P33", "P34", "P35", "P0", "P1", "P2", "P3"]
@@ -24,24 +24,24 @@ def test_without_a_test_list_the_newest_fifth_is_held_out(news):
 
 
 def test_holding_out_can_be_refused(news):
-    data = load_news_data(arguments(news, holdout_test=False))
+    data = load_corpus(arguments(news, holdout_test=False))
     assert [len(data.train), len(data.validation)] == [32, 8]
-    assert list(data.parts) == ["validation"]
+    assert list(data.splits) == ["validation"]
 
 
 def test_candidates_are_the_distinct_pictures(tmp_path):
-    data = load_news_data(arguments(write_news_folder(tmp_path, count=20, shared=18), holdout_test=False))
-    assert data.parts["validation"].images["image_id"][:] == ["P0", "P1"]
-    assert len(data.parts["validation"].articles) == 4
+    data = load_corpus(arguments(write_news_folder(tmp_path, count=20, shared=18), holdout_test=False))
+    assert data.splits["validation"].images["image_id"][:] == ["P0", "P1"]
+    assert len(data.splits["validation"].articles) == 4
 
 
 def test_unlinked_test_lists(tmp_path, news):
     write_test_lists(news, write_news_folder(tmp_path / "later", count=10, first=50, shared=2))
     for picture in (tmp_path / "later" / "images").iterdir():
         picture.rename(news / "images" / picture.name)
-    data = load_news_data(arguments(news, **with_test_lists(news)))
+    data = load_corpus(arguments(news, **with_test_lists(news)))
     assert [len(data.train), len(data.validation)] == [32, 8]
-    test = data.parts["test"]
+    test = data.splits["test"]
     assert len(test.articles) == 10
     assert sorted(test.images["image_id"]) == [f"P{number}" for number in range(50, 58)]
     assert test.gold["8950"] == "P50"
@@ -54,21 +54,21 @@ def test_unusable_pictures_are_counted_and_left_out(news):
     (news / "images" / "P7.png").write_bytes(b"")
     (news / "images" / "P9.png").write_bytes(b"no picture")
     (news / "images" / "P33.png").unlink()
-    data = load_news_data(arguments(news))
+    data = load_corpus(arguments(news))
     unusable = data.report["unusable_pictures"]
     assert {item["image_id"] for item in unusable["pictures"]} == {"P7", "P9", "P33"}
     assert sum(unusable["counts"].values()) == 3
     assert data.report["pairs_without_usable_picture"] == 3
-    everywhere = {*data.train["image_id"], *data.validation["image_id"], *data.parts["test"].images["image_id"]}
+    everywhere = {*data.train["image_id"], *data.validation["image_id"], *data.splits["test"].images["image_id"]}
     assert everywhere.isdisjoint({"P7", "P9", "P33"})
-    assert len(data.train) + len(data.validation) + len(data.parts["test"].articles) == 37
+    assert len(data.train) + len(data.validation) + len(data.splits["test"].articles) == 37
 
 
 def test_refuses_data_without_any_usable_picture(news):
     for picture in (news / "images").iterdir():
         picture.write_bytes(b"")
     with pytest.raises(NewsMatchError, match="None of the 40 articles"):
-        load_news_data(arguments(news))
+        load_corpus(arguments(news))
 
 
 def test_a_picture_of_the_gold_may_be_unusable(tmp_path, news):
@@ -77,37 +77,37 @@ def test_a_picture_of_the_gold_may_be_unusable(tmp_path, news):
     make_picture(50).save(news / "images" / "P50.png")
     make_picture(51).save(news / "images" / "P51.png")
     (news / "images" / "P52.png").write_bytes(b"")
-    test = load_news_data(arguments(news, **with_test_lists(news))).parts["test"]
+    test = load_corpus(arguments(news, **with_test_lists(news))).splits["test"]
     assert len(test.articles) == len(test.gold) == 3
     assert test.images["image_id"][:] == ["P50", "P51"]
 
 
 def test_a_test_list_that_was_trained_on_is_reported(news, caplog):
     file = str(news / "articles.tsv")
-    data = load_news_data(DataArguments(articles_file=file, test_articles_file=file))
+    data = load_corpus(DataArguments(articles_file=file, test_articles_file=file))
     test_list = data.report["test_list"]
     assert (test_list["shared_articles"], test_list["shared_pictures"]) == (40, 36)
     assert "40 of the 40 test articles" in caplog.text
     # a linked test list is its own gold
-    assert len(data.parts["test"].gold) == 40
+    assert len(data.splits["test"].gold) == 40
 
 
 def test_test_flags_need_a_test_list(news):
     with pytest.raises(NewsMatchError, match="--gold_file belongs to a test list"):
-        load_news_data(arguments(news, gold_file="absent.tsv"))
+        load_corpus(arguments(news, gold_file="absent.tsv"))
 
 
 def test_validation_on_one_picture_is_refused_and_on_few_warned_of(tmp_path, caplog):
     news = write_news_folder(tmp_path, count=20, shared=19)
     with pytest.raises(NewsMatchError, match="one picture only"):
-        load_news_data(arguments(news, holdout_test=False))
-    load_news_data(arguments(write_news_folder(tmp_path / "few", count=20, shared=0), holdout_test=False))
+        load_corpus(arguments(news, holdout_test=False))
+    load_corpus(arguments(write_news_folder(tmp_path / "few", count=20, shared=0), holdout_test=False))
     assert "only 4 pictures" in caplog.text
 
 
 def test_held_out_in_the_order_that_was_asked_for(news):
-    data = load_news_data(arguments(news, sort_by="file"))
+    data = load_corpus(arguments(news, sort_by="file"))
     lines = (news / "articles.tsv").read_text().splitlines()
     (news / "articles.tsv").write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
-    again = load_news_data(arguments(news, sort_by="file"))
-    assert again.parts["test"].articles["article_id"][:] == data.train["article_id"][:8][::-1]
+    again = load_corpus(arguments(news, sort_by="file"))
+    assert again.splits["test"].articles["article_id"][:] == data.train["article_id"][:8][::-1]

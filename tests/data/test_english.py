@@ -6,7 +6,7 @@ import pytest
 from hf_newsmatch import NewsMatchError
 from hf_newsmatch.configs import DataArguments, ModelArguments
 from hf_newsmatch.data import english
-from hf_newsmatch.data.corpus import load_news_data
+from hf_newsmatch.data.corpus import load_corpus
 from hf_newsmatch.experiment.folder import Experiment
 from tests.utils.news import make_picture
 from tests.utils.parallel import all_sentences
@@ -46,10 +46,10 @@ def arguments(folder, marian, **kwargs) -> DataArguments:
 
 
 def test_pairs_and_test_articles_are_translated(news, marian):
-    data = load_news_data(arguments(news, marian))
+    data = load_corpus(arguments(news, marian))
     texts = [*data.train["text"], *data.validation["text"]]
     assert texts == [target for _, target in SENTENCES]
-    assert data.parts["test"].articles["text"][:] == [target for _, target in SENTENCES[:5]]
+    assert data.splits["test"].articles["text"][:] == [target for _, target in SENTENCES[:5]]
     assert set(data.train["language"]) == {"en"}
     assert data.train["image"][0].size == make_picture(0).size
     report = data.report["translation"]
@@ -58,13 +58,13 @@ def test_pairs_and_test_articles_are_translated(news, marian):
 
 
 def test_only_what_clip_reads_is_translated(news, marian):
-    data = load_news_data(arguments(news, marian, text_fields=["title"]))
+    data = load_corpus(arguments(news, marian, text_fields=["title"]))
     assert data.report["translation"]["sentences"] == len(SENTENCES) + 5
     assert data.train["text"][0] == SENTENCES[0][0]
 
 
 def test_without_the_flag_nothing_is(news):
-    data = load_news_data(arguments(news, "no/such-model", translate=False))
+    data = load_corpus(arguments(news, "no/such-model", translate=False))
     assert data.train["text"][0] == SENTENCES[0][0]
     assert data.report["translation"] is None
 
@@ -75,10 +75,10 @@ def test_english_data_need_no_model(news, marian):
         header, *lines = (news / name).read_text().splitlines()
         rows = [f"{header}\ttitleEN\ttextEN", *(f"{line}\tTitle {i}\tText {i}" for i, line in enumerate(lines))]
         (news / name).write_text("\n".join(rows) + "\n")
-    data = load_news_data(arguments(news, "no/such-model"))
+    data = load_corpus(arguments(news, "no/such-model"))
     assert data.train["text"][0] == "Text 0"
     # unless the user wants a translation of their own
-    data = load_news_data(arguments(news, marian, use_english_columns=False))
+    data = load_corpus(arguments(news, marian, use_english_columns=False))
     assert data.train["text"][0] == SENTENCES[0][1]
 
 
@@ -96,11 +96,11 @@ def test_later_steps_read_the_same_from_the_cache(news, marian, checkpoints, mon
     monkeypatch.setattr(english, "Translator", Loaded)
     again = Experiment.open(news / "run").data()
     assert again.train["text"][:] == data.train["text"][:]
-    assert again.parts["test"].articles[:] == data.parts["test"].articles[:]
+    assert again.splits["test"].articles[:] == data.splits["test"].articles[:]
 
 
 def test_refuses(news, marian):
     with pytest.raises(NewsMatchError, match="No Marian checkpoint in 'no/such-model'"):
-        load_news_data(arguments(news, "no/such-model"))
+        load_corpus(arguments(news, "no/such-model"))
     with pytest.raises(NewsMatchError, match="max_sentences is 0"):
-        load_news_data(arguments(news, marian, max_sentences=0))
+        load_corpus(arguments(news, marian, max_sentences=0))

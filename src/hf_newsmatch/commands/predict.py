@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..configs import DataArguments, ModelArguments, PredictArguments
-from ..data.corpus import NewsData
+from ..data.corpus import Corpus
 from ..errors import NewsMatchError, exits_cleanly
 from ..experiment.folder import RECORD, RUNS, Experiment, reranked
 from ..experiment.prediction import EmbeddedRuns
@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f"{args.output_dir} has no model for the run '{run}'; the runs are {', '.join(RUNS)}."
             )
     for split in args.splits:
-        if split not in data.parts:
-            raise NewsMatchError(f"{args.output_dir} has no {split} part, only {', '.join(data.parts)}.")
+        if split not in data.splits:
+            raise NewsMatchError(f"{args.output_dir} has no {split} split, only {', '.join(data.splits)}.")
 
     embedded = EmbeddedRuns(
         experiment, data, args.ensemble_weight, batch_size=args.batch_size, num_workers=args.num_workers
@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def write(run: str, split: str, ranking: Ranking, **settings) -> None:
         file = write_predictions(ranking, experiment.run_file(split, run))
-        experiment.register_run(split, run, data.parts[split], **settings)
-        logger.info("%s: %d articles, %d candidate pictures.", file, len(ranking), len(data.parts[split].images))
+        experiment.register_run(split, run, data.splits[split], **settings)
+        logger.info("%s: %d articles, %d candidate pictures.", file, len(ranking), len(data.splits[split].images))
 
     methods = [method for method in dict.fromkeys(args.rerank) if method != "none"]
     for run in runs:
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def open_experiment(
     args: PredictArguments, data_args: DataArguments, model_args: ModelArguments
-) -> tuple[Experiment, NewsData]:
+) -> tuple[Experiment, Corpus]:
     """The run in the output folder, with test files that came later; a new one when the folder holds none."""
     if not (Path(args.output_dir) / RECORD).is_file() and (data_args.articles_file or data_args.demo):
         experiment, data = Experiment.create(args.output_dir, data_args, model_args)

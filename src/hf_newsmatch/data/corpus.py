@@ -18,7 +18,7 @@ TEST_ARGUMENTS = ("test_articles_file", "test_images", "test_image_dir", "gold_f
 
 
 @dataclass
-class Part:
+class Split:
     """What is ranked and scored together.
 
     Args:
@@ -36,20 +36,20 @@ class Part:
 
 
 @dataclass
-class NewsData:
+class Corpus:
     """Everything the files of a run hold: the pairs to train on, and the parts to rank."""
 
     train: "Dataset"
     validation: "Dataset"
-    parts: dict[str, Part]
+    splits: dict[str, Split]
     report: dict[str, Any]
 
 
-def load_news_data(
+def load_corpus(
     data_args: DataArguments,
     unusable: list[dict[str, str]] | None = None,
     unusable_test: list[dict[str, str]] | None = None,
-) -> NewsData:
+) -> Corpus:
     """Read, check and split the data that the arguments name.
 
     Args:
@@ -61,7 +61,7 @@ def load_news_data(
             The same for the candidates of a test list.
 
     Returns:
-        [`NewsData`]
+        [`Corpus`]
 
     Raises:
         [`NewsMatchError`]: on files that cannot be used.
@@ -85,7 +85,7 @@ def load_news_data(
             f"None of the {len(pairs)} articles of {data_args.articles_file} has a usable picture; --image_dir"
             " names the folder that holds them."
         )
-    test, unusable_test = load_test_part(data_args, unusable_test)
+    test, unusable_test = load_test_split(data_args, unusable_test)
 
     usable = translation(usable)
     if test is not None:
@@ -97,7 +97,7 @@ def load_news_data(
         halves = chronological_split(usable, sort_by=data_args.sort_by)
         oldest, held_out = halves["train"], halves["validation"]
     splits = chronological_split(oldest, data_args.train_fraction, sort_by=data_args.sort_by)
-    parts = {"validation": linked_part(splits["validation"])}
+    parts = {"validation": linked_split(splits["validation"])}
     if held_out is not None and test is None:
         splits["test"] = held_out
     report = {
@@ -112,9 +112,9 @@ def load_news_data(
         parts["test"] = test
         report["test_list"] = {**_overlap(test, oldest), "unusable_pictures": _count(unusable_test)}
     elif held_out is not None:
-        parts["test"] = linked_part(held_out)
+        parts["test"] = linked_split(held_out)
     _check_size(parts["validation"])
-    return NewsData(splits["train"], splits["validation"], parts, report)
+    return Corpus(splits["train"], splits["validation"], parts, report)
 
 
 def _usable(images: "Dataset", unusable: list[dict[str, str]] | None) -> "tuple[Dataset, list[dict[str, str]]]":
@@ -141,7 +141,7 @@ def _count(unusable: list[dict[str, str]]) -> dict[str, Any]:
     return {"counts": dict(Counter(item["reason"] for item in unusable)), "pictures": unusable}
 
 
-def _overlap(test: Part, pairs: "Dataset") -> dict[str, int]:
+def _overlap(test: Split, pairs: "Dataset") -> dict[str, int]:
     """How large a test list is and what of it was trained or validated on, which is warned of."""
     shared = {
         name: len(set(column[:]) & set(pairs[name][:]) - {None})
@@ -167,7 +167,7 @@ def _overlap(test: Part, pairs: "Dataset") -> dict[str, int]:
     }
 
 
-def _check_size(validation: Part) -> None:
+def _check_size(validation: Split) -> None:
     if len(validation.images) < 2:
         raise NewsMatchError(
             "The validation part has one picture only, which every model ranks first; lower --train_fraction."
@@ -179,16 +179,16 @@ def _check_size(validation: Part) -> None:
         )
 
 
-def linked_part(pairs: "Dataset") -> Part:
+def linked_split(pairs: "Dataset") -> Split:
     """Linked articles and their own pictures."""
     from .images import distinct_images
 
-    return Part(pairs, distinct_images(pairs), dict(zip(pairs["article_id"][:], pairs["image_id"][:])))
+    return Split(pairs, distinct_images(pairs), dict(zip(pairs["article_id"][:], pairs["image_id"][:])))
 
 
-def load_test_part(
+def load_test_split(
     data_args: DataArguments, unusable: list[dict[str, str]] | None = None
-) -> tuple[Part | None, list[dict[str, str]]]:
+) -> tuple[Split | None, list[dict[str, str]]]:
     """The part that the test arguments name, if they name one, and its unusable pictures.
 
     `unusable` is what [`check_pictures`] found before; every picture is decoded when it is not given.
@@ -211,7 +211,7 @@ def load_test_part(
         )
     # a list that links its own pictures is its own gold
     gold_file = data_args.gold_file or (None if data_args.test_images else file)
-    return Part(articles, images, load_gold(gold_file, articles) if gold_file else None), unusable
+    return Split(articles, images, load_gold(gold_file, articles) if gold_file else None), unusable
 
 
 def _reading(data_args: DataArguments) -> dict[str, bool]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs import DataArguments, ModelArguments
-from ..data.corpus import TEST_ARGUMENTS, NewsData, Part, load_news_data
+from ..data.corpus import TEST_ARGUMENTS, Corpus, Split, load_corpus
 from ..errors import NewsMatchError
 from ..models.loading import DEMO_MODEL, is_local, load_config
 from ..models.weights import holds_weights, save_checkpoint, weights_sha256
@@ -59,7 +59,7 @@ class Experiment:
         data_args: DataArguments,
         model_args: ModelArguments,
         recipe: Mapping[str, Any] | None = None,
-    ) -> tuple["Experiment", NewsData]:
+    ) -> tuple["Experiment", Corpus]:
         """Prepare a run: read and check the data and identify the base model. [`Experiment.start`] writes the record.
 
         `recipe` is what else the fine-tuned weights depend on.
@@ -71,7 +71,7 @@ class Experiment:
         output_dir.mkdir(parents=True, exist_ok=True)
         data_args = _absolute(_drawn(data_args, output_dir))
         config = load_config(model_args.model_name_or_path, model_args.model_revision)
-        data = load_news_data(data_args)
+        data = load_corpus(data_args)
         # what was decided is recorded, so that reading the data again later gives the same parts
         data_args = dataclasses.replace(data_args, holdout_test=data.report.pop("holdout_test"))
         record = {
@@ -175,7 +175,7 @@ class Experiment:
         """The columns that make up what CLIP reads, the same in every step."""
         return self.record["data"]["arguments"]["text_fields"]
 
-    def data(self) -> NewsData:
+    def data(self) -> Corpus:
         """Read the data again, as it was when the run began.
 
         Raises:
@@ -187,7 +187,7 @@ class Experiment:
             _drawn(dataclasses.replace(data_args, articles_file=None), self.output_dir)
         self._check_files(data_args, _FILE_ARGUMENTS)
         test_list = section["test_list"]
-        return load_news_data(
+        return load_corpus(
             data_args,
             section["unusable_pictures"]["pictures"],
             test_list and test_list["unusable_pictures"]["pictures"],
@@ -227,7 +227,7 @@ class Experiment:
         if changed:
             data_args = DataArguments(**{**section["arguments"], **given})
             self._check_files(data_args, set(_FILE_ARGUMENTS) - set(TEST_ARGUMENTS))
-            data = load_news_data(data_args, section["unusable_pictures"]["pictures"])
+            data = load_corpus(data_args, section["unusable_pictures"]["pictures"])
             section.update(
                 arguments=dataclasses.asdict(data_args), files=_hashes(data_args), test_list=data.report["test_list"]
             )
@@ -291,7 +291,7 @@ class Experiment:
         return self.output_dir / "runs" / split / f"{run}.tsv"
 
     def register_run(
-        self, split: str, run: str, part: Part, rerank: Mapping[str, Any] | None = None, **settings: Any
+        self, split: str, run: str, part: Split, rerank: Mapping[str, Any] | None = None, **settings: Any
     ) -> None:
         """Record which weights and settings a prediction file was made with, and keep what scoring it needs.
 

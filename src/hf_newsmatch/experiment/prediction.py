@@ -10,7 +10,7 @@ import torch
 from datasets import Image
 from safetensors.torch import load_file, save_file
 
-from ..data.corpus import NewsData, Part, linked_part
+from ..data.corpus import Corpus, Split, linked_split
 from ..data.text import join_text
 from ..models.loading import best_device, load_clip
 from ..retrieval.embeddings import embed_images, embed_texts
@@ -32,7 +32,7 @@ class EmbeddedRuns:
     Args:
         experiment ([`Experiment`]):
             Whose runs.
-        data ([`NewsData`]):
+        data ([`Corpus`]):
             Its data: the parts to rank, and the pairs to train on, which some methods know.
         ensemble_weight (`float`, *optional*, defaults to 0.5):
             The fine-tuned model's share in the run `ensemble`.
@@ -45,13 +45,13 @@ class EmbeddedRuns:
     def __init__(
         self,
         experiment: Experiment,
-        data: NewsData,
+        data: Corpus,
         ensemble_weight: float = 0.5,
         folder: str | Path | None = None,
         **sizes: int,
     ):
         self.experiment, self.ensemble_weight, self.sizes = experiment, ensemble_weight, sizes
-        self.parts: dict[str, Part] = {"train": linked_part(data.train), **data.parts}
+        self.splits: dict[str, Split] = {"train": linked_split(data.train), **data.splits}
         self.folder = None if folder is None else Path(folder)
         self._kept: dict[tuple[str, str, str], torch.Tensor] = {}
         self._loaded: tuple[str | None, Any] = (None, None)
@@ -79,11 +79,11 @@ class EmbeddedRuns:
     def choose_settings(self, run: str, method: str) -> dict[str, Any]:
         """Search a method's settings for a run on the validation part; see [`choose_settings`]."""
         known = self._known(run, "validation", method)
-        return choose_settings(method, *self._inputs(run, "validation"), self.parts["validation"].gold, **known)
+        return choose_settings(method, *self._inputs(run, "validation"), self.splits["validation"].gold, **known)
 
     def _inputs(self, run: str, split: str) -> tuple[torch.Tensor, torch.Tensor, list[str], list[str]]:
         """What [`rank`] takes."""
-        part = self.parts[split]
+        part = self.splits[split]
         embeds = self._embeds(run, split, "texts"), self._embeds(run, split, "images")
         return *embeds, part.articles["article_id"][:], part.images["image_id"][:]
 
@@ -105,12 +105,12 @@ class EmbeddedRuns:
     def _read(self, split: str) -> list[str]:
         """What CLIP reads of each article."""
         fields = self.experiment.text_fields
-        return [join_text(row, fields) for row in self.parts[split].articles.select_columns(fields)]
+        return [join_text(row, fields) for row in self.splits[split].articles.select_columns(fields)]
 
     def _pictures(self, run: str, split: str) -> torch.Tensor:
         """The picture of each article."""
-        rows = {name: row for row, name in enumerate(self.parts[split].images["image_id"])}
-        return self._embeds(run, split, "images")[[rows[name] for name in self.parts[split].gold.values()]]
+        rows = {name: row for row, name in enumerate(self.splits[split].images["image_id"])}
+        return self._embeds(run, split, "images")[[rows[name] for name in self.splits[split].gold.values()]]
 
     def _embeds(self, run: str, split: str, kind: str) -> torch.Tensor:
         """The `"texts"` of the articles, or the candidate `"images"`, of a part."""
@@ -129,14 +129,14 @@ class EmbeddedRuns:
             self._loaded = run, (model.to(best_device()), processor)
         if kind == "texts":
             return embed_texts(*self._loaded[1], self._read(split))
-        images = self.parts[split].images.cast_column("image", Image(decode=False))["image"]
+        images = self.splits[split].images.cast_column("image", Image(decode=False))["image"]
         return embed_images(*self._loaded[1], images, **self.sizes)
 
     def _on_disk(self, key: tuple[str, str, str], make: Callable[[], torch.Tensor]) -> torch.Tensor:
         if self.folder is None:
             return make()
         run, split, kind = key
-        part, data = self.parts[split], self.experiment.record["data"]
+        part, data = self.splits[split], self.experiment.record["data"]
         ids = (part.articles["article_id"] if kind == "texts" else part.images["image_id"])[:]
         made_of = [self.experiment.model_sha256(run), data["arguments"], data["files"], ids]
         name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]

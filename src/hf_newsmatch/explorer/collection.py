@@ -16,7 +16,7 @@ from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
 from ..configs import DEFAULT_OUTPUT_DIR, AppArguments, DataArguments
-from ..data.corpus import load_test_part
+from ..data.corpus import load_test_split
 from ..data.images import check_pictures, drop_unusable, thumbnail
 from ..data.newsimages import load_images
 from ..data.text import DEFAULT_TEXT_FIELDS, join_text
@@ -317,7 +317,7 @@ def open_showcase(args: AppArguments) -> Showcase:
         experiment = _run(args.output_dir)
         models = models_of_run(experiment)
         if not (args.images or args.articles_file):
-            parts = experiment.data().parts
+            parts = experiment.data().splits
             if args.split not in parts:
                 raise NewsMatchError(f"{args.output_dir} has no {args.split} part, only {', '.join(parts)}.")
             part = parts[args.split]
@@ -325,7 +325,7 @@ def open_showcase(args: AppArguments) -> Showcase:
         data_args = DataArguments(
             test_articles_file=args.articles_file, test_images=args.images, gold_file=args.gold_file
         )
-        part, _ = load_test_part(data_args)
+        part, _ = load_test_split(data_args)
     if part is not None:
         return Showcase(models, part.images, part.articles, part.gold, experiment.text_fields)
     images = load_images(args.images)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.corpus import NewsData
+from ..data.corpus import Corpus
 from ..data.newsimages import bad_rows
 from ..data.text import join_text
 from ..experiment.folder import Experiment
@@ -14,17 +14,17 @@ from . import tables
 from .tables import Table
 
 
-def facts_tables(experiment: Experiment, data: NewsData) -> list[Table]:
+def facts_tables(experiment: Experiment, data: Corpus) -> list[Table]:
     """What was read, what was refused, how it was split, and where everything came from."""
     record = experiment.record
     section = record["data"]
     arguments = section["arguments"]
-    parts = {"train": data.train, **{name: part.articles for name, part in data.parts.items()}}
+    parts = {"train": data.train, **{name: part.articles for name, part in data.splits.items()}}
     limit, truncated = _truncated(experiment, parts)
     rows = []
     for name, articles in parts.items():
         dates = sorted(value for value in articles["published"][:] if value is not None)
-        pictures = len(data.parts[name].images) if name in data.parts else len(set(articles["image_id"][:]))
+        pictures = len(data.splits[name].images) if name in data.splits else len(set(articles["image_id"][:]))
         cut = f"{truncated[name]} ({truncated[name] / len(articles):.0%})"
         days = [f"{dates[0]:%Y-%m-%d}", f"{dates[-1]:%Y-%m-%d}"] if dates else [None, None]
         shared = section["split"]["parts"].get(name, {}).get("shared_pictures")
