@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Image
 from safetensors.torch import load_file, save_file
 
 from ..data.corpus import Corpus, Split, linked_split
-from ..data.text import join_text
+from ..data.images import undecoded
+from ..data.text import article_texts
 from ..models.loading import best_device, load_clip
 from ..retrieval.embeddings import embed_images, embed_texts
 from ..retrieval.fusion import ensemble
@@ -105,7 +105,7 @@ class EmbeddedRuns:
     def _read(self, split: str) -> list[str]:
         """What CLIP reads of each article."""
         fields = self.experiment.text_fields
-        return [join_text(row, fields) for row in self.splits[split].articles.select_columns(fields)]
+        return article_texts(self.splits[split].articles, fields)
 
     def _pictures(self, run: str, split: str) -> torch.Tensor:
         """The picture of each article."""
@@ -129,7 +129,7 @@ class EmbeddedRuns:
             self._loaded = run, (model.to(best_device()), processor)
         if kind == "texts":
             return embed_texts(*self._loaded[1], self._read(split))
-        images = self.splits[split].images.cast_column("image", Image(decode=False))["image"]
+        images = undecoded(self.splits[split].images)["image"]
         return embed_images(*self._loaded[1], images, **self.sizes)
 
     def _on_disk(self, key: tuple[str, str, str], make: Callable[[], torch.Tensor]) -> torch.Tensor:

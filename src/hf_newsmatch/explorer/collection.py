@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset
 from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
 from ..configs import DEFAULT_OUTPUT_DIR, AppArguments, DataArguments
 from ..data.corpus import load_test_split
-from ..data.images import check_pictures, drop_unusable, thumbnail
+from ..data.images import check_pictures, drop_unusable, thumbnail, undecoded
 from ..data.newsimages import load_images
-from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from ..errors import NewsMatchError
 from ..experiment.demo_run import make_demo_run
 from ..experiment.folder import RECORD, Experiment
@@ -225,13 +225,13 @@ class Showcase:
         text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
     ):
         self.models, self.image_ids = models, images["image_id"][:]
-        self._images = images.cast_column("image", Image(decode=False))["image"]
+        self._images = undecoded(images)["image"]
         self._places = {image_id: place for place, image_id in enumerate(self.image_ids)}
         self.texts, self.titles = [], []
         self._true: dict[str, set[str]] = {}
         if articles is not None:
-            rows = articles.select_columns(list(dict.fromkeys(["article_id", "title", *text_fields])))[:]
-            self.texts = [join_text(dict(zip(rows, row)), text_fields) for row in zip(*rows.values())]
+            rows = articles.select_columns(["article_id", "title"])[:]
+            self.texts = article_texts(articles, text_fields)
             self.titles = [title or text for title, text in zip(rows["title"], self.texts)]
             for article_id, text in zip(rows["article_id"], self.texts):
                 self._true.setdefault(text, set()).add((gold or {}).get(article_id))

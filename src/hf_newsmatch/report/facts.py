@@ -7,7 +7,7 @@ from typing import Any
 
 from ..data.corpus import Corpus
 from ..data.newsimages import bad_rows
-from ..data.text import join_text
+from ..data.text import article_texts
 from ..experiment.folder import Experiment
 from ..models.loading import load_config, load_processor
 from . import tables
@@ -109,6 +109,6 @@ def _truncated(experiment: Experiment, parts: Mapping[str, Any]) -> tuple[int, d
     tokenizer = load_processor(checkpoint, revision, config).tokenizer
     limit, counts = config.text_config.max_position_embeddings, {}
     for name, articles in parts.items():
-        texts = [join_text(row, experiment.text_fields) for row in articles.select_columns(experiment.text_fields)]
+        texts = article_texts(articles, experiment.text_fields)
         counts[name] = sum(len(ids) > limit for ids in tokenizer(texts, verbose=False)["input_ids"])
     return limit, counts

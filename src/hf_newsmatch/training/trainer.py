@@ -26,7 +26,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from ..data.image_cache import cache_pictures
-from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..data.images import undecoded
+from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from ..errors import NewsMatchError
 from ..metrics import score
 from ..metrics.scoring import metric_names
@@ -341,7 +342,7 @@ class ContrastiveTrainer(Trainer):
         if not self.args.distinct_batches or self.args.train_sampling_strategy != "random":
             return super()._get_train_sampler(dataset)
         names = list(self.data_collator.text_fields)
-        texts = [join_text(row, names) for row in dataset.select_columns(names)]
+        texts = article_texts(dataset, names)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         batch_size = self.args.train_batch_size * self.args.world_size
         return DistinctBatchSampler(dataset["image_id"][:], texts, batch_size, seed)
@@ -534,8 +535,4 @@ class EpochClock(TrainerCallback):
 
 def _undecoded(dataset):
     """The same data with pictures left as files: the collator decodes them itself, in the workers, and safely."""
-    from datasets import Image
-
-    if dataset is None or "image" not in dataset.column_names:
-        return dataset
-    return dataset.cast_column("image", Image(decode=False))
+    return dataset if dataset is None or "image" not in dataset.column_names else undecoded(dataset)
