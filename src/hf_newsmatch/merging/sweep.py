@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import CLIPModel, ProcessorMixin
 
-from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..data.images import undecoded
+from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from ..errors import NewsMatchError
 from ..metrics import Interval, bootstrap_intervals, gold_ranks
 from ..metrics.scoring import article_scores
@@ -273,9 +274,9 @@ class _Data:
         article_ids = dataset["article_id"][:]
         return cls(
             article_ids,
-            [join_text(row, text_fields) for row in dataset.select_columns(list(text_fields))],
+            article_texts(dataset, text_fields),
             candidates["image_id"][:],
-            candidates.cast_column("image", Image(decode=False))["image"],
+            undecoded(candidates)["image"],
             dict(zip(article_ids, dataset["image_id"])) if gold is None else gold,
         )
 

@@ -23,7 +23,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from ..data.image_cache import cache_pictures
-from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..data.images import undecoded
+from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from ..errors import NewsMatchError
 from ..metrics import score
 from ..models.loading import load_clip
@@ -180,7 +181,7 @@ class ContrastiveTrainer(Trainer):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         if not self.args.distinct_batches or self.args.train_sampling_strategy != "random":
             return super()._get_train_sampler(dataset)
-        texts = [join_text(row, self.text_fields) for row in dataset.select_columns(self.text_fields)]
+        texts = article_texts(dataset, self.text_fields)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         batch_size = self.args.train_batch_size * self.args.world_size
         return DistinctBatchSampler(dataset["image_id"][:], texts, batch_size, seed)
@@ -339,8 +340,4 @@ def _fit_the_only_batch(size: int, args: ContrastiveTrainingArguments) -> None:
 
 def _undecoded(dataset):
     """The same data with pictures left as files: the collator decodes them, in its workers and with our checks."""
-    from datasets import Image
-
-    if dataset is None or "image" not in dataset.column_names:
-        return dataset
-    return dataset.cast_column("image", Image(decode=False))
+    return dataset if dataset is None or "image" not in dataset.column_names else undecoded(dataset)
