@@ -1,14 +1,19 @@
 """Ranking pictures for texts with one checkpoint."""
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.constants import DEFAULT_REVISION, REPOCARD_NAME
 from transformers import CLIPModel, CLIPProcessor
 
 from ..errors import NewsMatchError
+from ..hub.files import Upload, checkpoint_files, refuse_private
+from ..hub.push import check_repo_id, push
+from ..hub.templates import render
 from ..models.loading import best_device, load_clip
 from ..models.weights import check_replaceable, save_checkpoint
 from ..utils.files import atomic_path
@@ -75,6 +80,55 @@ class NewsMatcher:
         with atomic_path(folder) as temporary:
             save_checkpoint(self.model, self.processor, temporary)
         return Path(folder)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = True,
+        token: str | None = None,
+        revision: str = DEFAULT_REVISION,
+        card: str | None = None,
+        license: str | None = None,
+    ) -> str:
+        """Publish the model and its processor, with a model card and nothing else.
+
+        `hf-newsmatch push` publishes an experiment with a card that says how it was trained and scored; this is for a
+        checkpoint at hand.
+
+        Args:
+            repo_id (`str`):
+                `user/name`; made when it is not there.
+            private (`bool`, *optional*, defaults to `True`):
+                Whether the repository is private; one that is public already is refused then.
+            token (`str`, *optional*):
+                By default `HF_TOKEN`, or that of `hf auth login`.
+            revision (`str`, *optional*, defaults to `"main"`):
+                The branch.
+            card (`str`, *optional*):
+                The model card in Markdown. By default the one in the folder that the model was loaded from; without
+                one, a card that says that nothing is recorded.
+            license (`str`, *optional*):
+                The licence that this last card names.
+
+        Returns:
+            `str`: the address of the repository.
+
+        Raises:
+            [`NewsMatchError`]: on whatever the Hub refuses, and when a text would tell of this machine or hold a
+                token.
+        """
+        check_repo_id(repo_id)
+        source = Path(self.model.name_or_path or ".", REPOCARD_NAME)
+        if card is None and self.model.name_or_path and source.is_file():
+            card = source.read_text(encoding="utf-8")
+        branch = None if revision == DEFAULT_REVISION else revision
+        card = card or render("plain", name=repo_id.split("/")[-1], repo_id=repo_id, revision=branch, license=license)
+        with tempfile.TemporaryDirectory() as folder:
+            save_checkpoint(self.model, self.processor, Path(folder))
+            files = {REPOCARD_NAME: card.encode(), **checkpoint_files(Path(folder))}
+            refuse_private(files, [folder, source.parent], token)
+            return push([Upload(revision, files)], repo_id, private, token)
 
     def embed_texts(self, texts: Sequence[str], batch_size: int = 256, progress: bool = False) -> torch.Tensor:
         """Unit-length embeddings of texts, of shape `(texts, d)`, float32 on the CPU."""

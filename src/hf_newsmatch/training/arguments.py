@@ -91,6 +91,11 @@ class ContrastiveTrainingArguments(ContrastiveOptions, TrainingArguments):
         return {**values, "train_batch_size": self.per_device_train_batch_size * self.world_size}
 
 
+def recipe_defaults() -> dict[str, Any]:
+    """The default of every training argument; a model card names the settings that differ."""
+    return {item.name: item.default for item in fields(ContrastiveTrainingArguments)}
+
+
 def refuse_unlaunched_gpus(args: TrainingArguments) -> None:
     """Refuse several GPUs in one process, where Trainer would fall back on `DataParallel`.
 

@@ -43,6 +43,7 @@ from .freezing import freeze, parameter_groups
 from .gradient_cache import backward_in_chunks
 from .lora import add_lora, merged
 from .losses import contrastive_loss
+from .publishing import PublishingMixin, named_base_model
 from .sampler import DistinctBatchSampler
 
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
@@ -50,7 +51,7 @@ from .sampler import DistinctBatchSampler
 VALIDATION_BLOCK = 64
 
 
-class ContrastiveTrainer(Trainer):
+class ContrastiveTrainer(PublishingMixin, Trainer):
     """Fine-tunes CLIP with [`contrastive_loss`] and evaluates it by retrieval.
 
     Every evaluation embeds the whole validation split and gives `eval_loss` (mean contrastive loss over blocks of 64
@@ -94,11 +95,17 @@ class ContrastiveTrainer(Trainer):
         **kwargs,
     ):
         refuse_unlaunched_gpus(args)
+        # every checkpoint holds the arguments in clear
+        self._hub_token, args.hub_token = args.hub_token, None
         if train_dataset is not None:
             _fit_the_only_batch(len(train_dataset), args)
         if isinstance(model, str | os.PathLike):
+            self.base_model = named_base_model(str(model), None)
             model, own_processor = load_clip(model)
+            self.base_model.revision = getattr(model.config, "_commit_hash", None)
             processing_class = own_processor if processing_class is None else processing_class
+        else:
+            self.base_model = named_base_model(model.name_or_path, getattr(model.config, "_commit_hash", None))
         if processing_class is None and (data_collator is None or args.cache_images):
             raise NewsMatchError(
                 "A model that is loaded already needs its processor too; give processing_class, or name the checkpoint"
