@@ -17,7 +17,7 @@ from ..errors import NewsMatchError, exits_cleanly
 from ..experiment.folder import Experiment, plain
 from ..metrics import compare_runs
 from ..metrics.tables import markdown_table, terminal_table
-from ..retrieval.ranking import read_predictions
+from ..retrieval.predictions import read_predictions
 from ..utils.files import atomic_path, write_json
 from .parser import parse_arguments
 from .terminal import WIDTH, make_console, set_up_logging

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ..configs import FuseArguments
 from ..errors import exits_cleanly
 from ..retrieval.fusion import fuse
-from ..retrieval.ranking import read_predictions, write_predictions
+from ..retrieval.predictions import read_predictions, write_predictions
 from .parser import parse_arguments
 from .terminal import set_up_logging
 

@@ -21,7 +21,8 @@ from ..errors import NewsMatchError, exits_cleanly
 from ..experiment.folder import RECORD, RUNS, Experiment, reranked
 from ..experiment.prediction import EmbeddedRuns
 from ..experiment.rerank_search import describe
-from ..retrieval.ranking import Ranking, write_predictions
+from ..retrieval.predictions import write_predictions
+from ..retrieval.ranking import Ranking
 from .parser import parse_arguments
 from .terminal import set_up_logging, use_all_cores
 

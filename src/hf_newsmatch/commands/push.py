@@ -10,13 +10,12 @@ Sends the files of the checkpoint, a model card and the provenance, and nothing 
 import logging
 from collections.abc import Sequence
 
-from rich.table import Table
-
 from ..configs import CardArguments, PushArguments
 from ..errors import NewsMatchError, exits_cleanly
 from ..experiment.folder import Experiment
 from ..hub.card import find_license
 from ..hub.push import Upload, collect, publish
+from ..utils.tables import Table, plain_table
 from .parser import parse_arguments
 from .terminal import make_console, set_up_logging
 
@@ -53,9 +52,5 @@ def show(experiment: Experiment, push_args: PushArguments, card_args: CardArgume
 
 def file_table(upload: Upload, repo_id: str) -> Table:
     """The files of a branch and their sizes."""
-    table = Table(title=f"{repo_id}, branch {upload.branch}")
-    table.add_column("file")
-    table.add_column("bytes", justify="right")
-    for name in sorted(upload.files):
-        table.add_row(name, f"{upload.size(name):,}")
-    return table
+    rows = [[name, f"{upload.size(name):,}"] for name in sorted(upload.files)]
+    return plain_table("files", f"{repo_id}, branch {upload.branch}", ["file", "bytes"], rows)

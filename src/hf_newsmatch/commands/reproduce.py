@@ -19,7 +19,6 @@ from typing import Any
 
 from ..configs import ReproduceArguments
 from ..errors import NewsMatchError, exits_cleanly
-from ..report.tables import to_latex, to_markdown, to_terminal
 from ..studies.reproduction import (
     PAPER,
     PAPER_RUNS,
@@ -31,6 +30,7 @@ from ..studies.reproduction import (
 )
 from ..utils.files import atomic_path, write_json
 from ..utils.resources import resource_dir
+from ..utils.tables import to_latex, to_markdown, to_terminal
 from .parser import parse_arguments
 from .terminal import make_console, set_up_logging
 

@@ -1,4 +1,4 @@
-"""Choosing the alpha of a run: sweep, apply the rule, and show and write what was seen."""
+"""The choice of alpha for an experiment: sweep, apply the rule, show and write the curve."""
 
 import tempfile
 from collections.abc import Sequence
@@ -6,22 +6,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from ..commands.terminal import make_console
 from ..configs import InterpolateArguments
 from ..data.splits import chronological_slices
 from ..errors import NewsMatchError
-from ..merging.plotting import plot_curve, plot_towers, save_figure
-from ..merging.selection import Alpha, check_metric, check_rule, choose_alpha, describe_rule
-from ..merging.sweep import AlphaSweep, check_evaluations, sweep_alpha, sweep_towers, write_curve
-from ..metrics.tables import metric_label
+from ..merging.curve import Alpha, AlphaSweep, curve_table, write_curve
+from ..merging.plotting import plot_curve, plot_towers
+from ..merging.selection import check_metric, check_rule, choose_alpha, describe_rule
+from ..merging.sweep import check_evaluations, sweep_alpha, sweep_towers
+from ..utils.figures import save_figure
 from .folder import Experiment
 from .forward_chaining import fine_tune_again, sweep_folds
 
 
 def choose_for_run(experiment: Experiment, args: InterpolateArguments) -> tuple[Alpha, dict[str, Any]]:
-    """Choose alpha on the validation part of a run.
+    """Choose alpha on the validation split of an experiment.
 
     Prints the curve and writes it to the run's folder: `alpha_curve.csv`, `.png` and `.pdf`.
 
@@ -81,29 +80,10 @@ def choose_for_run(experiment: Experiment, args: InterpolateArguments) -> tuple[
 
 
 def _write(sweep: AlphaSweep, alpha: Alpha, metric: str, folds: Sequence[AlphaSweep], folder: Path) -> None:
-    title = f"Validation part, {len(sweep.image_ids)} articles"
+    title = f"Validation split, {len(sweep.image_ids)} articles"
     if isinstance(alpha, tuple):
         figure = plot_towers(sweep, alpha, metric, title)
     else:
         figure = plot_curve(sweep, alpha, metric, title, folds)
     write_curve(sweep, folder / "alpha_curve.csv")
     save_figure(figure, folder / "alpha_curve")
-
-
-def curve_table(sweep: AlphaSweep, chosen: Alpha, rule: str) -> Table:
-    """The scores of each alpha, the chosen one marked; of both towers, only those with the chosen vision alpha."""
-    caption = f"0 is zero-shot, 1 fine-tuned; ◀ chosen by the rule {rule}."
-    if isinstance(chosen, tuple):
-        caption = f"Of {len(sweep)} pairs, those with the chosen alpha of the vision tower. {caption}"
-    table = Table(title="Validation part by alpha", caption=caption)
-    for name in sweep[0]:
-        table.add_column(metric_label(name).replace("@", "\n@").replace("_", "\n"), justify="right")
-    table.add_column()
-    formats = {"alpha": ".1f", "alpha_vision": "g", "alpha_text": "g"}
-    for alpha, point in zip(sweep.alphas, sweep):
-        if isinstance(chosen, tuple) and alpha[0] != chosen[0]:
-            continue
-        mark = "◀" if alpha == chosen else ""
-        cells = [f"{value:{formats.get(name, '.3f')}}" for name, value in point.items()]
-        table.add_row(*cells, mark, style="bold" if mark else None)
-    return table

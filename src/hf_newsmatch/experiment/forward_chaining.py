@@ -10,7 +10,7 @@ from datasets import Dataset
 from transformers import set_seed
 
 from ..data.splits import chronological_slices
-from ..merging.sweep import AlphaSweep
+from ..merging.curve import AlphaSweep
 from ..models.loading import load_clip
 from ..models.weights import save_checkpoint
 from ..training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments

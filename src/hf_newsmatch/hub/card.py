@@ -22,6 +22,7 @@ from ..metrics.tables import markdown_table, metric_label
 from ..models.loading import DEMO_MODEL, is_local, load_config
 from ..training.trainer import ContrastiveTrainingArguments
 from ..utils.resources import resource_dir
+from ..utils.tables import Cell, Table, number, to_markdown
 
 # settings of the recipe that the text of the cards has in a sentence
 _TOLD = {
@@ -314,18 +315,17 @@ def _alpha(record: Mapping[str, Any], checkpoint: Checkpoint) -> str | None:
 
 
 def _curve_table(experiment: Experiment, checkpoint: Checkpoint) -> str:
-    """What the validation part said of each alpha, as Markdown; empty when it was not asked."""
+    """The validation scores of each alpha as Markdown; empty when alpha was not chosen by them."""
     curve = _curve(experiment)
     if checkpoint.run != "wise_ft" or not curve:
         return ""
     metrics = [name for name in curve[0] if _METRIC.fullmatch(name)]
-    lines = [f"| alpha | {' | '.join(map(metric_label, metrics))} |", f"| ---: |{' ---: |' * len(metrics)}"]
+    rows = []
     for point in curve:
-        cells = [f"{point['alpha']:g}", *(f"{point[name]:.3f}" for name in metrics)]
-        if _is_at(point, checkpoint):
-            cells = [f"**{cell}**" for cell in cells]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        cells = [f"{point['alpha']:g}", *(number(point[name]) for name in metrics)]
+        rows.append([Cell(text, best=_is_at(point, checkpoint)) for text in cells])
+    table = Table("alpha-curve", "", ["alpha", *map(metric_label, metrics)], rows, name_columns=0)
+    return to_markdown(table).rstrip()
 
 
 def _base_model(experiment: Experiment, card_args: CardArguments) -> dict[str, Any]:

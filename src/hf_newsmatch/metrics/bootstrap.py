@@ -1,4 +1,4 @@
-"""The one place where intervals come from: a paired bootstrap over articles, clustered by picture."""
+"""Confidence intervals: a paired bootstrap over articles, clustered by picture."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from ..errors import NewsMatchError
 
 NUM_RESAMPLES = 10_000
 CONFIDENCE = 0.95
-_CELLS = 2**22  # drawn cluster numbers held at a time
+_CELLS = 2**22  # drawn cluster numbers held in memory at a time
 
 
 class Interval(NamedTuple):
@@ -39,11 +39,11 @@ def bootstrap_intervals(
         clusters (`Sequence[Hashable]`):
             The picture of each article.
         num_resamples (`int`, *optional*, defaults to 10,000):
-            How often to draw.
+            The number of draws.
         confidence (`float`, *optional*, defaults to 0.95):
             The share of draws inside the interval.
         seed (`int`, *optional*, defaults to 0):
-            Of the draws.
+            Seed of the draws.
 
     Returns:
         `dict[str, Interval]`: the mean, the lower and the upper end by name.

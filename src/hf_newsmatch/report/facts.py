@@ -10,8 +10,8 @@ from ..data.newsimages import bad_rows
 from ..data.text import join_text
 from ..experiment.folder import Experiment
 from ..models.loading import load_config, load_processor
-from . import tables
-from .tables import Table
+from ..utils import tables
+from ..utils.tables import Table
 
 
 def facts_tables(experiment: Experiment, data: NewsData) -> list[Table]:

@@ -15,12 +15,10 @@ from ..data.corpus import NewsData, Part
 from ..data.text import join_text
 from ..errors import NewsMatchError
 from ..experiment.folder import RUNS, Experiment, plain
-from ..merging.plotting import save_figure
 from ..metrics import compare_runs
 from ..metrics.diagnostics import (
     LOST,
     NEAR_DUPLICATE,
-    compare_pairs,
     find_cases,
     hubness,
     length_groups,
@@ -31,12 +29,14 @@ from ..metrics.diagnostics import (
     true_ranks,
 )
 from ..metrics.scoring import DEFAULT_KS, article_scores
+from ..metrics.significance import compare_pairs
 from ..retrieval.ranking import Ranking
+from ..utils.figures import save_figure
 from ..utils.files import atomic_path
+from ..utils.tables import Table, to_latex, to_markdown
 from . import figures, tables
 from .facts import describe_choice, facts_tables
 from .gallery import list_articles, write_script, write_thumbnails
-from .tables import Table
 
 CASES = {
     "repaired": "worse after fine-tuning, repaired by WiSE-FT",
@@ -105,8 +105,8 @@ def write_report(output_dir: str | Path, seed: int = 0, progress: bool = True) -
         training = _training_figures(folder, experiment)
         facts = facts_tables(experiment, data)
         everything = [table for section in sections for table in section.tables] + facts
-        (folder / "tables.md").write_text("\n".join(map(tables.to_markdown, everything)), encoding="utf-8")
-        (folder / "tables.tex").write_text("\n".join(map(tables.to_latex, everything)), encoding="utf-8")
+        (folder / "tables.md").write_text("\n".join(map(to_markdown, everything)), encoding="utf-8")
+        (folder / "tables.tex").write_text("\n".join(map(to_latex, everything)), encoding="utf-8")
         assets = files("hf_newsmatch.report") / "assets"
         for name in ("style.css", "report.js"):
             shutil.copyfile(assets / name, folder / name)

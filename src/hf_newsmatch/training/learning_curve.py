@@ -1,16 +1,16 @@
-"""How a training went: its learning curve as a table, and which epoch was kept and why."""
+"""The learning curve of a training as a table, and the epoch whose weights were kept."""
 
-from rich.table import Table
 from transformers import TrainerState, TrainingArguments
 
 from ..metrics.tables import metric_label
+from ..utils.tables import Cell, Table
 
 _ROWS = 20
 _SHOWN = {
     "loss": "training\nloss",
     "eval_loss": "validation\nloss",
-    "eval_mrr@100": metric_label("mrr@100").replace("@", "\n@"),
-    "eval_recall@1": metric_label("recall@1").replace("@", "\n@"),
+    "eval_mrr@100": metric_label("mrr@100"),
+    "eval_recall@1": metric_label("recall@1"),
     "logit_scale": "logit\nscale",
     "grad_norm": "gradient\nnorm",
     "pictures_per_second": "pictures\na second",
@@ -19,7 +19,7 @@ _SHOWN = {
 
 
 def curve(state: TrainerState) -> list[dict[str, float]]:
-    """What was logged at each evaluation, and last before it, in order: `epoch`, `step` and the names as logged."""
+    """One dictionary for each evaluation, in order: its logged values, and the last ones logged before it."""
     rows, row = [], {}
     for entry in state.log_history:
         row.update(entry)
@@ -30,25 +30,23 @@ def curve(state: TrainerState) -> list[dict[str, float]]:
 
 
 def curve_table(state: TrainerState, args: TrainingArguments) -> Table:
-    """The learning curve, the kept epoch marked; of a long one every few epochs."""
+    """The learning curve with the kept epoch marked; a long training is shown by every few epochs."""
     rows = curve(state)
-    table = Table(title="Learning curve", caption=f"◀ {what_was_kept(state, args)}.")
     names = [name for name in _SHOWN if any(name in row for row in rows)]
-    table.add_column("epoch", justify="right")
-    for name in names:
-        table.add_column(_SHOWN[name], justify="right")
-    table.add_column()
+    shown = []
     every = -(-len(rows) // _ROWS)
     for number, row in enumerate(rows, start=1):
         kept = _has_best(state, args) and row["step"] == state.best_global_step
         if kept or number % every == 0 or number in (1, len(rows)):
             values = [f"{row[name]:.3f}" if name in row else "" for name in names]
-            table.add_row(f"{row['epoch']:g}", *values, "◀" if kept else "", style="bold" if kept else None)
-    return table
+            cells = [f"{row['epoch']:g}", *values, "◀" if kept else ""]
+            shown.append([Cell(text, best=kept) for text in cells])
+    header, caption = ["epoch", *(_SHOWN[name] for name in names), ""], f"◀ {what_was_kept(state, args)}."
+    return Table("learning-curve", "Learning curve", header, shown, caption, name_columns=0)
 
 
 def what_was_kept(state: TrainerState, args: TrainingArguments) -> str:
-    """Which epoch's weights were kept, and why."""
+    """The epoch whose weights were kept and the reason, in words."""
     if not _has_best(state, args):
         return "the last epoch's weights"
     epoch = next(row["epoch"] for row in curve(state) if row["step"] == state.best_global_step)
