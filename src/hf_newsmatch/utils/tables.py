@@ -101,7 +101,7 @@ def to_terminal(table: Table) -> rich.table.Table:
     """Render a table for a terminal, metrics broken before their `@` and details below their values."""
 
     def cell(item: Cell) -> Text:
-        text = Text(item.narrow or item.text, style="bold" if item.best else "")
+        text = Text().append(item.narrow or item.text, style="bold" if item.best else "")
         if item.detail and table.inline_details:
             text.append(f" ({_one_line(item.detail)})")
         elif item.detail:
