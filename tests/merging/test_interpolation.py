@@ -242,7 +242,7 @@ def test_extrapolation(checkpoints, tmp_path):
         ({"alpha": float("nan"), "extrapolate": True}, "must be a number"),
         ({"alpha": 0.5, "logit_scale_with": "sound"}, "goes with vision or text, not with 'sound'"),
         ({"alpha": 0.5, "logit_scale_with": "text"}, "text tower, which has no alpha of its own"),
-        ({"alpha": 0.5, "dtype": "int8"}, "no dtype 'int8' here; take one of float32"),
+        ({"alpha": 0.5, "dtype": "int8"}, "no dtype 'int8' for weights; take one of float32"),
         ({"alpha": 0.5, "max_shard_size": "big"}, "such as 500MB or 2GB, not 'big'"),
         ({"alpha": 0.5, "max_shard_size": "-1GB"}, "such as 500MB or 2GB, not '-1GB'"),
     ],
@@ -395,6 +395,6 @@ def test_what_is_no_checkpoint_is_not_replaced(checkpoints, tmp_path, content):
     ends = checkpoints / "zero_shot", checkpoints / "fine_tuned"
     (tmp_path / content).write_text("mine")
     for target in (tmp_path, tmp_path / content):
-        with pytest.raises(NewsMatchError, match="is no checkpoint and is not replaced"):
+        with pytest.raises(NewsMatchError, match="is not a checkpoint, so it is not replaced"):
             interpolate(*ends, 0.5, target)
     assert (tmp_path / content).read_text() == "mine"

@@ -79,7 +79,7 @@ def test_short_lists_are_marked(caplog):
     assert (comparison["longest_list"], comparison["truncated_ks"]) == (10, [50, 100])
     markdown = markdown_table(comparison, "test")
     assert r"| run | MRR@100† | Recall@1 | Recall@5 | Recall@10 | Recall@50\*† | Recall@100\*† |" in markdown
-    assert "† lists end at rank 10, what is below is not counted" in markdown
+    assert "† lists end at rank 10, lower ranks are not counted" in markdown
     console = Console(file=io.StringIO(), width=120)
     console.print(terminal_table(comparison, "test"))
     assert "@100†" in console.file.getvalue()

@@ -1,4 +1,6 @@
 import csv
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -112,3 +114,16 @@ def test_ids_with_quotes_and_tabs_survive(tmp_path):
     assert read_predictions(file) == ranking
     with open(file, newline="") as stream:
         assert len(list(csv.reader(stream, delimiter="\t"))) == 3
+
+
+def test_reading_fusing_and_scoring_need_no_pytorch(tmp_path):
+    """It takes seconds to import."""
+    file = write_predictions(RANKING, tmp_path / "run.tsv")
+    code = (
+        "import sys, hf_newsmatch as news; from hf_newsmatch.metrics import compare_runs\n"
+        f"ranking = news.fuse([news.read_predictions({str(file)!r})] * 2)\n"
+        "assert compare_runs({'run': ranking}, {'a': 'p'})['runs']['run']['mrr@100']['mean'] == 1\n"
+        "sys.exit(' '.join({'torch', 'transformers', 'datasets'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

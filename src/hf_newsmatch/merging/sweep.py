@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..models.weights import Weights, open_weights
 from ..retrieval.embeddings import image_batches, text_batches, unit_length
 from ..retrieval.ranking import rank
 from .curve import Alpha, AlphaSweep
-from .interpolation import check_alpha, interpolate_tensor, matching_names
+from .interpolation import TOWERS, check_alpha, interpolate_tensor, matching_names
 from .selection import best, check_metric
 
 # the alphas that the paper searches
@@ -32,8 +33,6 @@ _FINEST = 0.01
 LEAST_EVALUATIONS = 2 * len(_COARSE)
 # enough for steps of 0.2, then 0.1, then 0.05
 DEFAULT_EVALUATIONS = LEAST_EVALUATIONS + 8
-
-_TOWERS = {"vision": ("vision_", "visual_"), "text": ("text_",)}
 
 
 def sweep_alpha(
@@ -209,7 +208,8 @@ class _Models:
         }
         # one tower works at a time, and only its weights need to change
         self.tensors = {
-            tower: [tensors[name] for name in tensors if name.startswith(starts)] for tower, starts in _TOWERS.items()
+            tower: [tensors[name] for name in tensors if any(fnmatchcase(name, pattern) for pattern in patterns)]
+            for tower, patterns in TOWERS.items()
         }
 
     @torch.no_grad()

@@ -72,7 +72,7 @@ def caption(comparison: Mapping[str, Any]) -> str:
     if comparison["saturated_ks"]:
         text += "; * k is not below the number of candidates"
     if "†" in "".join(metric_labels(comparison)):
-        text += f"; † lists end at rank {comparison['longest_list']}, what is below is not counted"
+        text += f"; † lists end at rank {comparison['longest_list']}, lower ranks are not counted"
     if _reranked(comparison):
         text += (
             "; after a + how the run was ranked again, which assumes the whole split at hand (but for querybank and"

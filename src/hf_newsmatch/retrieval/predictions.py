@@ -11,7 +11,9 @@ from .ranking import MAX_RANK, Ranking, check_distinct
 
 
 def write_predictions(ranking: Ranking, file: str | Path) -> Path:
-    """Write a prediction file in the organisers' format: `articleID iid1 … iid100`, tab-separated, one row an article.
+    """Write a prediction file in the organisers' format.
+
+    That is a header `articleID iid1 … iid100`, then one row for each article, tab-separated.
 
     Scores, when the ranking has them, go into a Parquet file of the same name beside it (columns `article_id`, `rank`,
     `image_id`, `score`). Both files appear whole or not at all. Without scores, an old Parquet file is removed.

@@ -1,4 +1,4 @@
-"""Exact rankings of pictures by cosine similarity, and the checks of what is ranked."""
+"""Exact rankings of pictures by cosine similarity, and the checks of ids, embeddings and lists."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -44,7 +44,7 @@ def put_first(
         if pair < 0:
             continue
         names, scores = ranking.image_ids[row], ranking.scores[row]
-        # below what is listed, it takes the last place's room
+        # a picture that is not listed takes the room of the last one
         place = names.index(image_ids[pair]) if image_ids[pair] in names else len(names) - 1
         names.insert(0, image_ids[pair])
         scores.insert(0, score)

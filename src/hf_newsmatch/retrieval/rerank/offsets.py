@@ -1,7 +1,7 @@
 """Offsets of pictures: dual softmax, CSLS and querybank normalisation.
 
 A plain ranking orders the pictures of article i by `s_ij`, the similarity of its text with picture j. These methods
-order them by `s_ij - o_j`, with an offset for each picture that says how near it is to texts in general. (All other
+order them by `s_ij - o_j`, with an offset for each picture that measures its nearness to texts in general. (All other
 terms of their formulas are the same for all pictures of an article, and leave its order as it is.) An offset is one
 more dimension of the embeddings: text `[t, 1]` times picture `[p, -o]`. So each method makes new embeddings of the
 given ones, in blocks that bound the memory, and [`rank`] does the rest. To rank a matrix of similarities, take it for
