@@ -250,7 +250,7 @@ def test_from_any_alpha_to_the_next():
 
 @pytest.mark.parametrize("alpha", [float("nan"), -0.1, 1.5, None, "0.5"])
 def test_unusable_alphas_are_refused(alpha):
-    with pytest.raises(NewsMatchError, match="Alpha must"):
+    with pytest.raises(NewsMatchError, match="alpha must"):
         AlphaModels(("a", None), ("b", None), {}, str).snap(alpha)
 
 

@@ -163,10 +163,10 @@ def interpolate(
 def check_alpha(alpha: float, extrapolate: bool = False) -> None:
     """Raise a [`NewsMatchError`] for an alpha that is not a finite number, or lies outside [0, 1]."""
     if not (isinstance(alpha, Real) and math.isfinite(alpha)):
-        raise NewsMatchError(f"Alpha must be a number between 0 (zero-shot) and 1 (fine-tuned), not {alpha!r}.")
+        raise NewsMatchError(f"The alpha must be a number between 0 (zero-shot) and 1 (fine-tuned), not {alpha!r}.")
     if not (extrapolate or 0 <= alpha <= 1):
         raise NewsMatchError(
-            f"Alpha must lie between 0 (zero-shot) and 1 (fine-tuned), not at {alpha!r}; --extrapolate allows it."
+            f"The alpha must lie between 0 (zero-shot) and 1 (fine-tuned), not at {alpha!r}; --extrapolate allows it."
         )
 
 
