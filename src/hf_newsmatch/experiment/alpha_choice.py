@@ -10,10 +10,11 @@ from ..commands.terminal import make_console
 from ..configs import InterpolateArguments
 from ..data.splits import chronological_slices
 from ..errors import NewsMatchError
-from ..merging.curve import Alpha, AlphaSweep, curve_table, write_curve
+from ..merging.curve import Alpha, AlphaSweep, write_curve
 from ..merging.plotting import plot_curve, plot_towers
 from ..merging.selection import check_metric, check_rule, choose_alpha, describe_rule
 from ..merging.sweep import check_evaluations, sweep_alpha, sweep_towers
+from ..merging.tables import curve_table
 from ..utils.figures import save_figure
 from .folder import Experiment
 from .forward_chaining import fine_tune_again, sweep_folds

@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..metrics.bootstrap import Interval, bootstrap_intervals
-from ..metrics.tables import metric_label
 from ..utils.files import atomic_path
-from ..utils.tables import Cell, Table
 
 # one alpha for both towers, or one for the vision and one for the text tower
 Alpha = float | tuple[float, float]
@@ -90,25 +88,6 @@ def write_curve(sweep: AlphaSweep, file: str | Path) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return Path(file)
-
-
-def curve_table(sweep: AlphaSweep, chosen: Alpha, rule: str) -> Table:
-    """A table of the scores of each alpha, the chosen one marked.
-
-    Of a sweep over both towers, only the pairs with the chosen alpha of the vision tower are listed.
-    """
-    caption = f"0 is zero-shot, 1 fine-tuned; ◀ chosen by the rule {rule}."
-    if isinstance(chosen, tuple):
-        caption = f"Of {len(sweep)} pairs, those with the chosen alpha of the vision tower. {caption}"
-    header = [metric_label(name).replace("_", "\n") for name in sweep[0]]
-    formats = {"alpha": ".1f", "alpha_vision": "g", "alpha_text": "g"}
-    rows = []
-    for alpha, point in zip(sweep.alphas, sweep):
-        if isinstance(chosen, tuple) and alpha[0] != chosen[0]:
-            continue
-        cells = [f"{value:{formats.get(name, '.3f')}}" for name, value in point.items()]
-        rows.append([Cell(text, best=alpha == chosen) for text in (*cells, "◀" if alpha == chosen else "")])
-    return Table("alpha-curve", "Validation split by alpha", [*header, ""], rows, caption, name_columns=0)
 
 
 def _named(alpha: Alpha) -> dict[str, float]:

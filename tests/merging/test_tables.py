@@ -1,9 +1,9 @@
-"""The table of a sweep; its intervals and files are tested with the sweep itself."""
+"""The table of a sweep."""
 
 import numpy as np
 
 from hf_newsmatch import AlphaSweep
-from hf_newsmatch.merging.curve import curve_table
+from hf_newsmatch.merging.tables import curve_table
 from hf_newsmatch.utils.tables import to_markdown
 
 
