@@ -58,7 +58,7 @@ class Drawing:
 
 @dataclass
 class Section:
-    """What the page says of a part."""
+    """The tables and figures of a split."""
 
     split: str
     tables: list[Table]
@@ -96,7 +96,7 @@ def write_report(experiment: Experiment, seed: int = 0, progress: bool = True) -
     with atomic_path(experiment.layout.report) as folder:
         for name in ("figures", "pictures", "data"):
             (folder / name).mkdir(parents=True)
-        # the test part, where there is one, is what counts
+        # the test split comes first, where there is one
         sections = [
             _write_part(folder, experiment, data, split, rankings[split], seed, progress)
             for split in sorted(splits, key=lambda split: split != "test")
@@ -145,7 +145,8 @@ def _write_part(
     labels = _labels(articles, gold, data)
 
     found = [tables.runs_table(split, comparison, pairs)]
-    drawn = [_save(folder, f"recall-{split}", figures.plot_recall(ranks, f"Recall, {split} part", _longest(rankings)))]
+    recall = figures.plot_recall(ranks, f"Recall, {split} split", _longest(rankings))
+    drawn = [_save(folder, f"recall-{split}", recall)]
     if pairs:
         found.append(tables.pairs_table(split, pairs))
     again = {run: ranking for run, ranking in all_rankings.items() if run not in rankings}
@@ -158,7 +159,7 @@ def _write_part(
         found.append(tables.changes_table(split, rank_changes(*three.values())))
     if len(three) > 1:
         drawn.append(
-            _save(folder, f"ranks-{split}", figures.plot_ranks(three, f"Ranks of the articles, {split} part"))
+            _save(folder, f"ranks-{split}", figures.plot_ranks(three, f"Ranks of the articles, {split} split"))
         )
     for dimension, values in labels.items():
         found.append(tables.groups_table(split, dimension, score_groups(ranks, values, clusters, seed)))

@@ -355,7 +355,5 @@ def run_steps(name: str, args: ReproduceArguments, flags: list[str]) -> None:
             continue
         logger.info("%s: %s.", name, step)
         if subprocess.run(command).returncode:
-            raise NewsMatchError(
-                f"`hf-newsmatch {step}` failed, see above; the same command continues there."
-            )
+            raise NewsMatchError(f"`hf-newsmatch {step}` failed, see above; the same command continues there.")
         progress.finish(step)
