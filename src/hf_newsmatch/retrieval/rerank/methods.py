@@ -31,9 +31,9 @@ class Reranker:
             Whether the ranking of an article depends on the other articles to be ranked.
         grid (`dict[str, tuple]`, *optional*):
             The settings and the values to try for each; of equally good ones the first is chosen.
-        needs (`tuple[str, ...]`, *optional*):
-            The inputs of `function` that are data, not settings: the `"bank"` of earlier texts or pairs, and the
-            `"texts"` of the articles.
+        needs (`dict[str, str]`, *optional*):
+            The inputs of `function` that are data, not settings, each with its kind: `"texts"` (the texts of the
+            articles), `"earlier_texts"` (embeddings of earlier texts) or `"earlier_pairs"` (a [`Bank`]).
         assigns (`bool`, *optional*, defaults to `False`):
             Whether `function` returns one picture for each article (see [`assignment`]), to be put first.
     """
@@ -42,7 +42,7 @@ class Reranker:
     function: Callable[..., Any] | None = None
     transductive: bool = False
     grid: Mapping[str, tuple] = field(default_factory=dict)
-    needs: tuple[str, ...] = ()
+    needs: Mapping[str, str] = field(default_factory=dict)
     assigns: bool = False
 
 
@@ -52,7 +52,7 @@ METHODS: dict[str, Reranker] = {
         Reranker("none"),
         Reranker("dual_softmax", dual_softmax, transductive=True, grid={"temperature": _TEMPERATURES}),
         Reranker("csls", csls, transductive=True, grid={"neighbours": (50, 20, 10, 5, 2, 1)}),
-        Reranker("querybank", querybank, grid={"temperature": _TEMPERATURES}, needs=("bank",)),
+        Reranker("querybank", querybank, grid={"temperature": _TEMPERATURES}, needs={"bank": "earlier_texts"}),
         # lower temperatures take thousands of iterations
         Reranker("sinkhorn", sinkhorn, transductive=True, grid={"temperature": _TEMPERATURES[:4]}),
         Reranker("assignment", assignment, transductive=True, assigns=True),
@@ -64,7 +64,7 @@ METHODS: dict[str, Reranker] = {
                 "names": (0.0, 0.5, 0.75, 1.0),
                 "weight": (0.1, 0.2, 0.3, 0.5, 0.7),
             },
-            needs=("texts", "bank"),
+            needs={"texts": "texts", "bank": "earlier_pairs"},
         ),
     )
 }
