@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class AlphaSweep(Sequence):
 
     def save(self, file: str | Path) -> None:
         """Write the sweep to an `.npz` file, atomically."""
-        arrays = {f"scores/{metric}": array for metric, array in self.scores.items()}
+        arrays: dict[str, Any] = {f"scores/{metric}": array for metric, array in self.scores.items()}
         with atomic_path(file) as temporary, open(temporary, "wb") as stream:
             np.savez_compressed(stream, alphas=self.alphas, image_ids=np.array(self.image_ids, dtype=str), **arrays)
 

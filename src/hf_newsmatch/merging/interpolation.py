@@ -69,8 +69,8 @@ def interpolate_tensor(zero_shot: "torch.Tensor", fine_tuned: "torch.Tensor", al
     if alpha in (0, 1):
         return (fine_tuned if alpha else zero_shot).to(fine_tuned.dtype)
     exact = torch.float32 if fine_tuned.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-    ends = (end.to(exact, copy=True) for end in (zero_shot, fine_tuned))
-    return equation_1(*ends, alpha).to(fine_tuned.dtype)
+    first, second = (end.to(exact, copy=True) for end in (zero_shot, fine_tuned))
+    return equation_1(first, second, alpha).to(fine_tuned.dtype)
 
 
 def interpolate(
@@ -265,8 +265,9 @@ def _patterns(
     if follows is not None:
         if follows not in towers:
             raise NewsMatchError(f"The logit_scale goes with vision or text, not with '{follows}'.")
-        if towers[follows] is not None:
-            patterns.append(("logit_scale", towers[follows]))
+        own = towers[follows]
+        if own is not None:
+            patterns.append(("logit_scale", own))
         elif logit_scale_with:
             raise NewsMatchError(f"The logit_scale cannot go with the {follows} tower, which has no alpha of its own.")
     patterns += (alphas or {}).items()

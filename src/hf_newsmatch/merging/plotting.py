@@ -77,7 +77,7 @@ def plot_towers(sweep: AlphaSweep, chosen: tuple[float, float], metric: str, tit
     figure, (axes,) = new_axes(title, width=5.4)
     mesh = axes.pcolormesh(vision, text, field, shading="nearest", cmap="viridis", rasterized=True)
     figure.colorbar(mesh, label=metric_label(metric))
-    label = f"chosen: {chosen[0]:g} and {chosen[1]:g}, {values[tuple(chosen)]:.3f}"
+    label = f"chosen: {chosen[0]:g} and {chosen[1]:g}, {values[chosen[0], chosen[1]]:.3f}"
     axes.plot(*chosen, color=_RED, marker="x", markersize=9, markeredgewidth=2, linestyle="", label=label)
     axes.plot([0, 1], [0, 1], color="white", linewidth=0.7, linestyle=":", label="one alpha for both")
     axes.set_xlabel("alpha of the vision tower")

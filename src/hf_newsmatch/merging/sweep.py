@@ -139,7 +139,7 @@ def sweep_towers(
         step = _COARSE[1] / 2
         while step >= _FINEST:
             sweep = embeddings.sweep(embeddings.grid())
-            vision, text = (_neighbours(alpha, step) for alpha in best(sweep, metric))
+            vision, text = (_neighbours(alpha, step) for alpha in _pair(best(sweep, metric)))
             if embeddings.evaluations + embeddings.missing(vision, text) > max_evaluations:
                 break
             embeddings.add(vision, text)
@@ -161,7 +161,8 @@ def _neighbours(alpha: float, step: float) -> list[float]:
 
 def _pair(alpha: Alpha) -> tuple[float, float]:
     """The alphas of the vision and the text tower."""
-    return tuple(alpha) if isinstance(alpha, tuple | list) else (alpha, alpha)
+    vision, text = alpha if isinstance(alpha, tuple | list) else (alpha, alpha)
+    return float(vision), float(text)
 
 
 @dataclass
@@ -282,7 +283,7 @@ class _Embeddings:
     def sweep(self, alphas: Iterable[Alpha]) -> AlphaSweep:
         """Score alphas whose embeddings are there."""
         data, by_alpha = self.data, []
-        alphas = [tuple(map(float, alpha)) if isinstance(alpha, tuple | list) else float(alpha) for alpha in alphas]
+        alphas = [_pair(alpha) if isinstance(alpha, tuple | list) else float(alpha) for alpha in alphas]
         for alpha in alphas:
             vision, text = _pair(alpha)
             ranking = rank(self.text[text], self.vision[vision], data.article_ids, data.image_ids)

@@ -17,7 +17,7 @@ def curve_table(sweep: AlphaSweep, chosen: Alpha, rule: str) -> Table:
     formats = {"alpha": ".1f", "alpha_vision": "g", "alpha_text": "g"}
     rows = []
     for alpha, point in zip(sweep.alphas, sweep):
-        if isinstance(chosen, tuple) and alpha[0] != chosen[0]:
+        if isinstance(chosen, tuple) and isinstance(alpha, tuple) and alpha[0] != chosen[0]:
             continue
         cells = [f"{value:{formats.get(name, '.3f')}}" for name, value in point.items()]
         rows.append([Cell(text, best=alpha == chosen) for text in (*cells, "◀" if alpha == chosen else "")])

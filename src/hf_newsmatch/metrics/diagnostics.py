@@ -109,16 +109,17 @@ def score_groups(
         `dict`: group, in alphabetical order, to `{"articles", "runs", "differences"}`, the last two run to
         `{"mean", "low", "high"}`.
     """
-    labels = np.asarray(labels, dtype=object)
+    group_of = np.asarray(labels, dtype=object)
     first = next(iter(ranks))
     groups = {}
     for label in sorted(set(labels)):
-        rows = np.flatnonzero(labels == label)
+        rows = np.flatnonzero(group_of == label)
         scores = {run: 1 / places[rows] for run, places in ranks.items()}
         columns = {("runs", run): values for run, values in scores.items()}
         columns |= {("differences", run): values - scores[first] for run, values in scores.items() if run != first}
-        group = {"articles": len(rows), "runs": {}, "differences": {}}
-        for (kind, run), interval in bootstrap_intervals(columns, [clusters[row] for row in rows], seed=seed).items():
+        group: dict[str, Any] = {"articles": len(rows), "runs": {}, "differences": {}}
+        drawn = [clusters[row] for row in rows.tolist()]
+        for (kind, run), interval in bootstrap_intervals(columns, drawn, seed=seed).items():
             group[kind][run] = interval._asdict()
         groups[label] = group
     return groups

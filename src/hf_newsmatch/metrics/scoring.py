@@ -42,7 +42,7 @@ def gold_ranks(
     if known is not None and known.isdisjoint(gold.values()):
         raise NewsMatchError(
             f"None of the pictures of the gold (first '{next(iter(gold.values()))}') is among the {len(known)}"
-            f" candidates (first '{next(iter(candidates), '')}'); do both belong to the same data?"
+            f" candidates (first '{next(iter(candidates or ()), '')}'); do both belong to the same data?"
         )
     check_distinct(ranking.article_ids, "article")
     ranks: dict[str, int | None] = dict.fromkeys(gold)
@@ -103,7 +103,7 @@ def score(
 
 def compute_scores(
     ranking: Ranking, gold: Mapping[str, str], ks: Sequence[int], candidates: Collection[str] | None
-) -> dict[str, float | int | list[int]]:
+) -> dict[str, Any]:
     """[`score`] without its warnings."""
     if not all(1 <= k <= MAX_RANK for k in ks):
         raise NewsMatchError(f"Recall@k is defined for k from 1 to {MAX_RANK}, not for {list(ks)}.")
@@ -158,12 +158,12 @@ def metric_names(ks: Sequence[int] = DEFAULT_KS) -> list[str]:
     return [f"mrr@{MAX_RANK}", *(f"recall@{k}" for k in ks)]
 
 
-def article_scores(ranks: Mapping[str, int | None], ks: Sequence[int] = DEFAULT_KS) -> dict[str, np.ndarray]:
+def article_scores(ranks: Mapping[Any, float | None], ks: Sequence[int] = DEFAULT_KS) -> dict[str, np.ndarray]:
     """The contribution of each article to each metric: its reciprocal rank, and 1 or 0 for each k.
 
     Args:
-        ranks (`Mapping[str, int | None]`):
-            As [`gold_ranks`] returns them.
+        ranks (`Mapping[Any, float | None]`):
+            As [`gold_ranks`] returns them; infinity is no rank either.
         ks (`Sequence[int]`, *optional*):
             The ranks at which recall is measured.
 

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from .bootstrap import NUM_RESAMPLES, bootstrap_intervals
+from .bootstrap import NUM_RESAMPLES, Name, bootstrap_intervals
 from .scoring import DEFAULT_KS, article_scores, metric_names
 
 _CELLS = 2**22  # random signs held in memory at a time
@@ -55,11 +55,11 @@ def compare_pairs(
 
 
 def permutation_p_values(
-    differences: Mapping[Hashable, np.ndarray],
+    differences: Mapping[Name, np.ndarray],
     clusters: Sequence[Hashable],
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
-) -> dict[Hashable, float]:
+) -> dict[Name, float]:
     """Two-sided p-values of a permutation test that exchanges two runs picture by picture.
 
     If two runs were alike, swapping them for all articles of a picture would change nothing but the sign of their
@@ -85,10 +85,11 @@ def permutation_p_values(
     np.add.at(sums, [numbers[name] for name in clusters], matrix)
     # sums in another order differ by rounding: a swap that is as far from zero must not fall short by it
     observed = np.abs(sums.sum(axis=0)) - 1e-9
-    generator, left, beyond = np.random.default_rng(seed), num_resamples, 1
+    generator, left = np.random.default_rng(seed), num_resamples
+    beyond = np.ones(len(observed), dtype=int)
     while left:
         draws = min(left, max(1, _CELLS // len(numbers)))
         signs = 2.0 * generator.integers(2, size=(draws, len(numbers))) - 1
-        beyond = beyond + (np.abs(signs @ sums) >= observed).sum(axis=0)
+        beyond += (np.abs(signs @ sums) >= observed).sum(axis=0)
         left -= draws
     return dict(zip(differences, (beyond / (num_resamples + 1)).tolist()))

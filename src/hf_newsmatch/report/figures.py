@@ -1,6 +1,7 @@
 """The figures of the report."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ from ..training.learning_curve import curve
 from ..utils.figures import new_axes
 
 # dashes tell the runs apart without colour too
-_STYLES = {
+_STYLES: dict[str, dict[str, Any]] = {
     "zero_shot": {"color": "#666666", "linestyle": ":"},
     "fine_tuned": {"color": "#2e8540", "linestyle": "--"},
     "wise_ft": {"color": "#2f6db5", "linestyle": "-"},
@@ -58,7 +59,7 @@ def plot_ranks(ranks: Mapping[str, np.ndarray], title: str) -> Figure:
 
 def plot_learning(log_history: Sequence[Mapping[str, float]], title: str) -> Figure | None:
     """Plot losses and validation metrics by epoch; returns `None` when the training has no evaluation."""
-    rows = curve(TrainerState(log_history=list(log_history)))
+    rows = curve(TrainerState(log_history=list(map(dict, log_history))))
     if not rows:
         return None
     curves = {

@@ -79,7 +79,7 @@ def list_articles(
 
 def _top(ranking: Ranking, number: Mapping[str, int]) -> dict[str, list[tuple[int, float | None]]]:
     """The first pictures of each article, with their scores when the ranking has them."""
-    scores = ranking.scores or [[None] * SHOWN] * len(ranking)
+    scores: Sequence[Sequence[float | None]] = ranking.scores or [[None] * SHOWN] * len(ranking)
     return {
         article_id: [
             (number[name], None if value is None else round(value, 3))

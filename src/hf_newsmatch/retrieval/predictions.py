@@ -47,22 +47,22 @@ def write_predictions(ranking: Ranking, file: str | Path) -> Path:
     if ranking.scores is None:
         scores_file.unlink(missing_ok=True)
     else:
-        _write_scores(ranking, scores_file)
+        _write_scores(ranking, ranking.scores, scores_file)
     return file
 
 
-def _write_scores(ranking: Ranking, file: Path) -> None:
+def _write_scores(ranking: Ranking, scores: list[list[float]], file: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     lengths = np.array([len(row) for row in ranking.image_ids])
-    places = np.concatenate([np.arange(1, length + 1, dtype=np.int32) for length in lengths]) if len(lengths) else []
+    places = [place for length in lengths.tolist() for place in range(1, length + 1)]
     table = pa.table(
         {
             "article_id": pa.array(np.repeat(np.array(ranking.article_ids, dtype=object), lengths), pa.string()),
             "rank": pa.array(places, pa.int32()),
             "image_id": pa.array([name for row in ranking.image_ids for name in row], pa.string()),
-            "score": pa.array([value for row in ranking.scores for value in row], pa.float32()),
+            "score": pa.array([value for row in scores for value in row], pa.float32()),
         }
     )
     with atomic_path(file) as temporary:

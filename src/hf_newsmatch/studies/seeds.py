@@ -126,7 +126,8 @@ def choose_by_every_rule(experiment: Experiment, metric: str, slices: int) -> di
     data, folder = experiment.data(), experiment.output_dir / "sweeps"
     sort_by = experiment.record.data.arguments.sort_by
     ends = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
-    common = {"text_fields": experiment.text_fields, "zero_shot_revision": experiment.revision("zero_shot")}
+    revision = experiment.revision("zero_shot")
+    common: dict[str, Any] = {"text_fields": experiment.text_fields, "zero_shot_revision": revision}
     part = data.parts["test"]
     on_test = partial(sweep_alpha, *ends, part.articles, candidates=part.images, gold=part.gold, **common)
 
@@ -151,7 +152,7 @@ def choose_by_every_rule(experiment: Experiment, metric: str, slices: int) -> di
         for rule, alpha in alphas.items()
     }
     pair = alphas["best, per tower"] = choose_alpha(towers, "best", metric)
-    of_pair = keep(folder / "test_{:g}_{:g}.npz".format(*pair), lambda: on_test(alphas=[pair]))
+    of_pair = keep(folder / f"test_{alpha_label(pair).replace('/', '_')}.npz", lambda: on_test(alphas=[pair]))
     scores["best, per tower"] = {name: rows[0] for name, rows in of_pair.scores.items()}
     scores["oracle"] = {name: rows[rows.mean(axis=1).argmax()] for name, rows in test.scores.items()}
     alphas["oracle"] = test.alphas[int(test.scores[metric].mean(axis=1).argmax())]
@@ -168,7 +169,7 @@ def keep(file: Path, make: Callable[[], AlphaSweep]) -> AlphaSweep:
 def summarise(results: dict[int, dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
     """The mean and standard deviation over the seeds of each run and of each difference between two, by metric."""
     summary: dict[str, dict[str, dict[str, float]]] = {}
-    scores = {}
+    scores: dict[tuple[str, str], dict[int, float]] = {}
     for seed, result in results.items():
         for name, row in result["test"]["runs"].items():
             for metric, interval in row.items():

@@ -53,7 +53,7 @@ def what_was_kept(state: TrainerState, args: TrainingArguments) -> str:
     extreme = "highest" if args.greater_is_better else "lowest"
     return (
         f"epoch {epoch:g} of {args.num_train_epochs:g}, with the {extreme} validation"
-        f" {args.metric_for_best_model.removeprefix('eval_')}, {state.best_metric:.4f}"
+        f" {str(args.metric_for_best_model).removeprefix('eval_')}, {state.best_metric:.4f}"
     )
 
 

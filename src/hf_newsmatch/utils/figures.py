@@ -1,6 +1,7 @@
 """Figures drawn by matplotlib without pyplot: no global state, no display."""
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -32,8 +33,11 @@ def new_axes(title: str, count: int = 1, width: float = 6.4) -> tuple[Figure, li
 
 def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
     """Write a figure to `STEM.png` and `STEM.pdf`, atomically and with the same bytes for the same figure."""
-    # matplotlib would put the time into a PDF
-    files = {Path(f"{stem}.png"): {"dpi": 150}, Path(f"{stem}.pdf"): {"metadata": {"CreationDate": None}}}
+    files: dict[Path, dict[str, Any]] = {
+        Path(f"{stem}.png"): {"dpi": 150},
+        # matplotlib would put the time into a PDF
+        Path(f"{stem}.pdf"): {"metadata": {"CreationDate": None}},
+    }
     for file, options in files.items():
         with atomic_path(file) as temporary:
             figure.savefig(temporary, **options)

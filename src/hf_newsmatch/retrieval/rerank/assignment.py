@@ -38,6 +38,7 @@ def put_first(
     image_embeds: torch.Tensor,
 ) -> Ranking:
     """Move the picture that each article was given to the front of its list, in place."""
+    assert ranking.scores is not None, "rank gives scores"
     # where an article has none, this is the last picture's similarity, which is not used
     given = (text_embeds * image_embeds[pairs]).sum(1).tolist()
     for row, (pair, score) in enumerate(zip(pairs.tolist(), given)):

@@ -111,12 +111,13 @@ def rerank(
     text_embeds, image_embeds = text_embeds.float(), image_embeds.float()
     check_embeddings(text_embeds, image_embeds, article_ids, image_ids)
     reranker = METHODS[method]
+    if reranker.function is None or not article_ids:
+        return rank(text_embeds, image_embeds, article_ids, image_ids, k)
+    result = reranker.function(text_embeds, image_embeds, **settings)
     if reranker.assigns:
         ranking = rank(text_embeds, image_embeds, article_ids, image_ids, k)
-        pairs = reranker.function(text_embeds, image_embeds, **settings)
-        return put_first(ranking, pairs, image_ids, text_embeds, image_embeds)
-    if reranker.function and article_ids:
-        text_embeds, image_embeds = reranker.function(text_embeds, image_embeds, **settings)
+        return put_first(ranking, result, image_ids, text_embeds, image_embeds)
+    text_embeds, image_embeds = result
     return rank(text_embeds, image_embeds, article_ids, image_ids, k)
 
 
