@@ -10,7 +10,7 @@ _EXPORTS = {
     "AlphaSweep": "merging.curve",
     "ContrastiveCollator": "training.collator",
     "ContrastiveTrainer": "training.trainer",
-    "ContrastiveTrainingArguments": "training.trainer",
+    "ContrastiveTrainingArguments": "training.arguments",
     "NewsMatchError": "errors",
     "NewsMatcher": "retrieval.matcher",
     "Ranking": "retrieval.ranking",
@@ -63,9 +63,10 @@ if TYPE_CHECKING:
     from .retrieval.matcher import NewsMatcher
     from .retrieval.predictions import read_predictions, write_predictions
     from .retrieval.ranking import Ranking, rank
+    from .training.arguments import ContrastiveTrainingArguments
     from .training.collator import ContrastiveCollator
     from .training.losses import contrastive_loss
-    from .training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+    from .training.trainer import ContrastiveTrainer
     from .translation import Translator, translate_dataset
 
 

@@ -395,6 +395,6 @@ def test_what_is_no_checkpoint_is_not_replaced(checkpoints, tmp_path, content):
     ends = checkpoints / "zero_shot", checkpoints / "fine_tuned"
     (tmp_path / content).write_text("mine")
     for target in (tmp_path, tmp_path / content):
-        with pytest.raises(NewsMatchError, match="is not a checkpoint, so it is not replaced"):
+        with pytest.raises(NewsMatchError, match="is no checkpoint and is not replaced"):
             interpolate(*ends, 0.5, target)
     assert (tmp_path / content).read_text() == "mine"

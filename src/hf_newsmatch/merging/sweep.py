@@ -3,25 +3,26 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import CLIPModel, ProcessorMixin
 
-from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..data.images import undecoded
+from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from ..errors import NewsMatchError
 from ..metrics.scoring import article_scores, gold_ranks
+from ..models.architectures import CLIP
 from ..models.loading import best_device, load_clip
 from ..models.weights import Weights, open_weights
 from ..retrieval.embeddings import image_batches, text_batches, unit_length
 from ..retrieval.ranking import rank
 from .curve import Alpha, AlphaSweep
-from .interpolation import TOWERS, check_alpha, interpolate_tensor, matching_names
+from .interpolation import check_alpha, interpolate_tensor, matching_names
 from .selection import best, check_metric
 
 # the alphas that the paper searches
@@ -190,9 +191,9 @@ class _Data:
         article_ids = dataset["article_id"][:]
         return cls(
             article_ids,
-            [join_text(row, text_fields) for row in dataset.select_columns(list(text_fields))],
+            article_texts(dataset, text_fields),
             candidates["image_id"][:],
-            candidates.cast_column("image", Image(decode=False))["image"],
+            undecoded(candidates)["image"],
             dict(zip(article_ids, dataset["image_id"])) if gold is None else gold,
         )
 
@@ -209,8 +210,7 @@ class _Models:
         }
         # one tower works at a time, and only its weights need to change
         self.tensors = {
-            tower: [tensors[name] for name in tensors if any(fnmatchcase(name, pattern) for pattern in patterns)]
-            for tower, patterns in TOWERS.items()
+            tower: [tensors[name] for name in tensors if CLIP.tower(name) == tower] for tower in CLIP.towers
         }
 
     @torch.no_grad()

@@ -8,11 +8,10 @@ from typing import Any
 
 import imagehash
 import numpy as np
-from datasets import Image
 from tqdm.auto import tqdm
 
-from ..data.corpus import Part
-from ..data.images import thumbnail
+from ..data.corpus import Split
+from ..data.images import thumbnail, undecoded
 from ..retrieval.ranking import Ranking
 from ..utils.machine import usable_cores
 
@@ -21,13 +20,13 @@ SIZE = 144  # longer side of a thumbnail, in pixels
 TEXT_LENGTH = 400  # the characters that the gallery shows of an article
 
 
-def write_thumbnails(folder: Path, split: str, part: Part, progress: bool) -> dict[str, imagehash.ImageHash]:
+def write_thumbnails(folder: Path, split: str, part: Split, progress: bool) -> dict[str, imagehash.ImageHash]:
     """Write a small WebP of each picture, named by its number because ids may hold any character.
 
     Returns:
         `dict[str, imagehash.ImageHash]`: the perceptual hash of each picture, by its id.
     """
-    images = part.images.cast_column("image", Image(decode=False)).select_columns(["image_id", "image"])
+    images = undecoded(part.images).select_columns(["image_id", "image"])
 
     def write(item: tuple[int, dict[str, Any]]) -> imagehash.ImageHash:
         place, row = item

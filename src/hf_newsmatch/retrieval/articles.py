@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset
 from transformers import CLIPModel, ProcessorMixin
 
-from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..data.images import undecoded
+from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from .embeddings import embed_images, embed_texts
 from .ranking import MAX_RANK, Ranking, rank
 
@@ -61,7 +62,7 @@ def embed_articles(
         `tuple[torch.Tensor, torch.Tensor]`: the texts `(articles, d)` and the pictures `(pictures, d)`, float32 on the
         CPU, each row of length 1.
     """
-    texts = [join_text(row, text_fields) for row in articles.select_columns(list(text_fields))]
-    pictures = images.cast_column("image", Image(decode=False))["image"]
+    pictures = undecoded(images)["image"]
+    texts = article_texts(articles, text_fields)
     text_embeds = embed_texts(model, processor, texts, progress=kwargs.get("progress", True))
     return text_embeds, embed_images(model, processor, pictures, **kwargs)

@@ -128,7 +128,7 @@ def choose_by_every_rule(experiment: Experiment, metric: str, slices: int) -> di
     ends = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
     revision = experiment.revision("zero_shot")
     common: dict[str, Any] = {"text_fields": experiment.text_fields, "zero_shot_revision": revision}
-    part = data.parts["test"]
+    part = data.splits["test"]
     on_test = partial(sweep_alpha, *ends, part.articles, candidates=part.images, gold=part.gold, **common)
 
     validation = keep(folder / "validation.npz", lambda: sweep_alpha(*ends, data.validation, **common))
