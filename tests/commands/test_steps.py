@@ -19,8 +19,8 @@ from hf_newsmatch import Ranking, load_clip, load_pairs, read_predictions, write
 from hf_newsmatch.data.text import join_text
 from hf_newsmatch.experiment.folder import Experiment
 from hf_newsmatch.models.weights import weights_sha256
+from hf_newsmatch.retrieval.articles import embed_articles
 from hf_newsmatch.retrieval.embeddings import embed_images, embed_texts
-from hf_newsmatch.retrieval.ranking import embed_articles
 from hf_newsmatch.retrieval.rerank import Bank, rerank
 from tests.utils.news import write_news_folder, write_test_lists
 

@@ -312,7 +312,7 @@ class Experiment:
         Raises:
             [`NewsMatchError`]: when a model has changed since its run was made.
         """
-        from ..retrieval.ranking import read_predictions
+        from ..retrieval.predictions import read_predictions
 
         made = self.record.runs[split]
         for run in made:

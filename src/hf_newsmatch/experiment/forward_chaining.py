@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import set_seed
 
 from ..data.splits import chronological_slices
-from ..merging.sweep import AlphaSweep
+from ..merging.curve import AlphaSweep
 from ..models.weights import save_checkpoint
 from ..training.arguments import ContrastiveTrainingArguments
 from ..training.building import build_trainer

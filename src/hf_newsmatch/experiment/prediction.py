@@ -20,8 +20,9 @@ from ..errors import NewsMatchError
 from ..models.loading import best_device, load_clip
 from ..retrieval.embeddings import embed_images, embed_texts
 from ..retrieval.fusion import ensemble
-from ..retrieval.ranking import MAX_RANK, Ranking, write_predictions
-from ..retrieval.rerank.methods import rerank
+from ..retrieval.predictions import write_predictions
+from ..retrieval.ranking import MAX_RANK, Ranking
+from ..retrieval.rerank.methods import METHODS, rerank
 from ..retrieval.rerank.neighbours import Bank
 from ..utils.files import atomic_path
 from .folder import ENSEMBLE, RUNS, Experiment, plain, reranked
@@ -96,19 +97,25 @@ class EmbeddedRuns:
         return *embeds, part.articles["article_id"][:], part.images["image_id"][:]
 
     def _known(self, run: str, split: str, method: str) -> dict[str, Any]:
-        """What a method takes beside a part: what was published before it.
+        """The data that a method needs beside its settings: the texts of a split, or news published before it.
 
-        For the test part that is also the validation part: the newest news are the most like it.
+        For the test split, these include the validation split: the newest news are the most similar.
         """
-        if method not in ("querybank", "neighbours"):
-            return {}
         before = _BEFORE[split]
-        text_embeds = torch.cat([self._embeds(run, name, "texts") for name in before])
-        if method == "querybank":
-            return {"bank": text_embeds}
-        texts = [text for name in before for text in self._read(name)]
-        pictures = torch.cat([self._pictures(run, name) for name in before])
-        return {"texts": self._read(split), "bank": Bank(texts, text_embeds, pictures)}
+
+        def earlier_texts() -> torch.Tensor:
+            return torch.cat([self._embeds(run, name, "texts") for name in before])
+
+        def earlier_pairs() -> Bank:
+            texts = [text for name in before for text in self._read(name)]
+            return Bank(texts, earlier_texts(), torch.cat([self._pictures(run, name) for name in before]))
+
+        kinds = {
+            "texts": lambda: self._read(split),
+            "earlier_texts": earlier_texts,
+            "earlier_pairs": earlier_pairs,
+        }
+        return {name: kinds[kind]() for name, kind in METHODS[method].needs.items()}
 
     def _read(self, split: str) -> list[str]:
         """What CLIP reads of each article."""

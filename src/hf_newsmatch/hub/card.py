@@ -15,6 +15,7 @@ from ..errors import NewsMatchError
 from ..experiment.record import BaseModel, InterpolatedRecord, Record, TrainRecord
 from ..metrics.tables import markdown_table, metric_label
 from ..models.loading import DEMO_MODEL, is_local, load_config
+from ..utils.tables import Cell, Table, number, to_markdown
 from .provenance import Checkpoint, file_name, provenance
 from .templates import render
 
@@ -216,13 +217,12 @@ def _curve_table(record: Record, checkpoint: Checkpoint) -> str:
     if checkpoint.run != "wise_ft" or not curve:
         return ""
     metrics = [name for name in curve[0] if _METRIC.fullmatch(name)]
-    lines = [f"| alpha | {' | '.join(map(metric_label, metrics))} |", f"| ---: |{' ---: |' * len(metrics)}"]
+    rows = []
     for point in curve:
-        cells = [f"{point['alpha']:g}", *(f"{point[name]:.3f}" for name in metrics)]
-        if _is_at(point, checkpoint):
-            cells = [f"**{cell}**" for cell in cells]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        cells = [f"{point['alpha']:g}", *(number(point[name]) for name in metrics)]
+        rows.append([Cell(text, best=_is_at(point, checkpoint)) for text in cells])
+    table = Table("alpha-curve", "", ["alpha", *map(metric_label, metrics)], rows, name_columns=0)
+    return to_markdown(table).rstrip()
 
 
 def _base_model(base: BaseModel, card_args: CardArguments) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from ..data.text import article_texts
 from ..experiment.folder import Experiment
 from ..experiment.record import InterpolatedRecord
 from ..models.loading import load_config, load_processor
-from . import tables
-from .tables import Table
+from ..utils import tables
+from ..utils.tables import Table
 
 
 def facts_tables(experiment: Experiment, data: Corpus) -> list[Table]:
@@ -33,7 +33,7 @@ def facts_tables(experiment: Experiment, data: Corpus) -> list[Table]:
         if shared is None and name == "test" and section.test_list:
             shared = section.test_list.shared_pictures
         rows.append([name, len(articles), pictures, *days, shared, cut])
-    header = ["part", "articles", "pictures", "first", "last", "pictures of earlier parts", f"cut at {limit} tokens"]
+    header = ["split", "articles", "pictures", "first", "last", "pictures of earlier splits", f"cut at {limit} tokens"]
     order = f"Order in time by: {section.split.order}."
     found = [tables.plain_table("data", "The data", header, rows, order)]
 
@@ -103,7 +103,7 @@ def _shown(name: str) -> str:
 
 
 def _truncated(experiment: Experiment, parts: Mapping[str, Any]) -> tuple[int, dict[str, int]]:
-    """The tokens that CLIP reads, and how many articles of each part have more."""
+    """The tokens that CLIP reads, and how many articles of each split have more."""
     # the fine-tuned folder has the same tokenizer and needs no Hub
     run = "fine_tuned" if experiment.has_model("fine_tuned") else "zero_shot"
     checkpoint, revision = experiment.checkpoint(run), experiment.revision(run)

@@ -1,17 +1,17 @@
-"""The learning curve of a training as a table, and which epoch's weights were kept and why."""
+"""The learning curve of a training as a table, and the epoch whose weights were kept."""
 
-from rich.table import Table
 from transformers import TrainerState
 
 from ..metrics.tables import metric_label
+from ..utils.tables import Cell, Table
 from .arguments import ContrastiveTrainingArguments
 
 _ROWS = 20
 _SHOWN = {
     "loss": "training\nloss",
     "eval_loss": "validation\nloss",
-    "eval_mrr@100": metric_label("mrr@100").replace("@", "\n@"),
-    "eval_recall@1": metric_label("recall@1").replace("@", "\n@"),
+    "eval_mrr@100": metric_label("mrr@100"),
+    "eval_recall@1": metric_label("recall@1"),
     "logit_scale": "logit\nscale",
     "grad_norm": "gradient\nnorm",
     "pictures_per_second": "pictures\na second",
@@ -33,19 +33,17 @@ def curve(state: TrainerState) -> list[dict[str, float]]:
 def curve_table(state: TrainerState, args: ContrastiveTrainingArguments) -> Table:
     """The learning curve as a table that marks the kept epoch; a long one shows every few epochs."""
     rows = curve(state)
-    table = Table(title="Learning curve", caption=f"◀ {kept_weights(state, args)}.")
     names = [name for name in _SHOWN if any(name in row for row in rows)]
-    table.add_column("epoch", justify="right")
-    for name in names:
-        table.add_column(_SHOWN[name], justify="right")
-    table.add_column()
+    shown = []
     every = -(-len(rows) // _ROWS)
     for number, row in enumerate(rows, start=1):
         kept = _has_best(state, args) and row["step"] == state.best_global_step
         if kept or number % every == 0 or number in (1, len(rows)):
             values = [f"{row[name]:.3f}" if name in row else "" for name in names]
-            table.add_row(f"{row['epoch']:g}", *values, "◀" if kept else "", style="bold" if kept else None)
-    return table
+            cells = [f"{row['epoch']:g}", *values, "◀" if kept else ""]
+            shown.append([Cell(text, best=kept) for text in cells])
+    header, caption = ["epoch", *(_SHOWN[name] for name in names), ""], f"◀ {kept_weights(state, args)}."
+    return Table("learning-curve", "Learning curve", header, shown, caption, name_columns=0)
 
 
 def kept_weights(state: TrainerState, args: ContrastiveTrainingArguments) -> str:
@@ -59,7 +57,7 @@ def kept_weights(state: TrainerState, args: ContrastiveTrainingArguments) -> str
     early = args.early_stopping_patience is not None and last < args.num_train_epochs
     return (
         f"epoch {epoch:g} of {args.num_train_epochs:g}, with the {extreme} validation"
-        f" {args.metric_for_best_model.removeprefix('eval_')}, {state.best_metric:.4f}"
+        f" {str(args.metric_for_best_model).removeprefix('eval_')}, {state.best_metric:.4f}"
         + (f"; stopped early after epoch {last:g}" if early else "")
     )
 
