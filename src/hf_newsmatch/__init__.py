@@ -10,7 +10,7 @@ _EXPORTS = {
     "AlphaSweep": "merging.sweep",
     "ContrastiveCollator": "training.collator",
     "ContrastiveTrainer": "training.trainer",
-    "ContrastiveTrainingArguments": "training.trainer",
+    "ContrastiveTrainingArguments": "training.arguments",
     "NewsMatchError": "errors",
     "NewsMatcher": "retrieval.matcher",
     "Ranking": "retrieval.ranking",
@@ -60,9 +60,10 @@ if TYPE_CHECKING:
     from .retrieval.fusion import fuse
     from .retrieval.matcher import NewsMatcher
     from .retrieval.ranking import Ranking, rank, rank_articles, read_predictions, write_predictions
+    from .training.arguments import ContrastiveTrainingArguments
     from .training.collator import ContrastiveCollator
     from .training.losses import contrastive_loss
-    from .training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+    from .training.trainer import ContrastiveTrainer
     from .translation import Translator, translate_dataset
 
 

@@ -98,11 +98,156 @@ class ModelArguments:
 
 
 @dataclass
+class ContrastiveOptions:
+    """The options of a training that `ContrastiveTrainingArguments` adds to, or sets otherwise than, transformers'.
+
+    The defaults are the recipe of the paper's reference 8 (PubMedCLIP, Eslami et al. 2021): batches of 64 pairs, Adam
+    with coupled weight decay 5e-4, a constant learning rate of 1e-5 without warm-up and without clipping, 50 epochs,
+    and in the end the epoch with the lowest validation loss.
+    """
+
+    output_dir: str = field(
+        default=DEFAULT_OUTPUT_DIR,
+        metadata={"help": "Folder of the experiment: checkpoints, the fine-tuned model, the results of later steps."},
+    )
+    per_device_train_batch_size: int = field(
+        default=64,
+        metadata={"help": "Pairs a step in each process; each is a negative to all others of the step. (Recipe: 64.)"},
+    )
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Pairs a step of evaluation."})
+    num_train_epochs: float = field(default=50.0, metadata={"help": "Passes over the training split. (Recipe: 50.)"})
+    learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate. (Recipe: 1e-5.)"})
+    lr_scheduler_type: str = field(
+        default="constant", metadata={"help": "Learning rate schedule. (Recipe: constant.)"}
+    )
+    weight_decay: float = field(default=5e-4, metadata={"help": "Weight decay. (Recipe: 5e-4.)"})
+    max_grad_norm: float = field(default=0.0, metadata={"help": "Gradient clipping; 0 for none. (Recipe: none.)"})
+    coupled_weight_decay: bool = field(
+        default=True,
+        metadata={
+            "help": "torch.optim.Adam over all parameters with weight decay added to the gradient (L2), as in the "
+            "recipe; when false, the optimizer of --optim."
+        },
+    )
+    decay_biases_and_norms: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Whether biases, norms and logit_scale have weight decay, too. By default they do with"
+            " --coupled_weight_decay, as in the recipe, and not without."
+        },
+    )
+    train_towers: str = field(
+        default="both",
+        metadata={"help": "The towers to train: both, or vision or text, which freezes the other. (Recipe: both.)"},
+    )
+    unfreeze_last_layers: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train only this many last layers of each trained tower, its final norm and its projection; with"
+            " 0, norm and projection alone. By default all layers. logit_scale always trains."
+        },
+    )
+    layerwise_lr_decay: float = field(
+        default=1.0,
+        metadata={
+            "help": "Each layer learns at this share of the rate of the one above it, the embeddings most slowly."
+            " (Recipe: 1, all alike.)"
+        },
+    )
+    lora_rank: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train low-rank adapters (LoRA) of this rank on all linear modules of the trained layers, and"
+            " nothing else, neither projections nor logit_scale. They need a higher --learning_rate, such as 1e-4."
+        },
+    )
+    lora_alpha: float | None = field(
+        default=None, metadata={"help": "The adapters' change is multiplied by alpha / rank. By default the rank."}
+    )
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
+    logits_factor: float = field(
+        default=1.0,
+        metadata={
+            "help": "A fixed factor on the logits in training and validation loss. The recipe's published code "
+            "multiplies by exp(0.01)/exp(0.07) = 0.942; off (1.0) by default."
+        },
+    )
+    contrastive_chunk_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Pairs in memory at a time, for batches that do not fit: exact gradient caching, which costs a"
+            " second forward pass."
+        },
+    )
+    distinct_batches: bool = field(
+        default=True,
+        metadata={"help": "Form batches without the same picture or text twice, as long as other pairs are left."},
+    )
+    cache_images: bool = field(
+        default=False,
+        metadata={
+            "help": "Decode and resize each picture once and keep it on disk (150 KB at 224 x 224) instead of doing"
+            " so in every epoch; the numbers are the same bit for bit."
+        },
+    )
+    dataloader_drop_last: bool = field(
+        default=True,
+        metadata={"help": "Drop an incomplete last batch (unless it is the only one). (Recipe: dropped.)"},
+    )
+    dataloader_num_workers: int | None = field(
+        default=None,
+        metadata={
+            "help": "Processes that decode pictures, for each training process. By default its share of the cores, at"
+            " most 8, where an accelerator trains, and none where the cores train."
+        },
+    )
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
+    save_strategy: str = field(
+        default="epoch", metadata={"help": "When to save a checkpoint: no, steps, epoch, best."}
+    )
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept beside the best one."})
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "Keep the best epoch's weights instead of the last epoch's."}
+    )
+    metric_for_best_model: str = field(
+        default="loss",
+        metadata={
+            "help": "The validation metric that chooses the best epoch: loss, mrr@100 or recall@k. (Recipe: loss.)"
+        },
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "Stop after this many evaluations in a row without a better --metric_for_best_model. By default"
+            " all epochs are trained. (Recipe: no early stopping.)"
+        },
+    )
+    early_stopping_threshold: float | None = field(
+        default=None,
+        metadata={
+            "help": "With --early_stopping_patience: the improvement that an evaluation must exceed to count. By"
+            " default any improvement counts."
+        },
+    )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Look for unused weights in every step; CLIP has none."}
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Must stay false: the collator reads the data set's own columns."}
+    )
+    hub_strategy: str = field(
+        default="end",
+        metadata={"help": "Must stay end: only the fine-tuned model, its card and its provenance are pushed."},
+    )
+
+
+@dataclass
 class TrainArguments:
-    """What `scripts/train.py` takes beside data, model and recipe."""
+    """Options of `hf-newsmatch train` beside those of the data, the model and the training."""
 
     overwrite: bool = field(
-        default=False, metadata={"help": "Replace a fine-tuned model that the output folder holds already."}
+        default=False, metadata={"help": "Replace a fine-tuned model that is already in the output folder."}
     )
 
 

@@ -38,7 +38,7 @@ def test_every_rule_is_scored_on_the_test_part(study, checkpoints, tmp_path):
     experiment.record.train = TrainRecord(None, args.to_dict())
     (tmp_path / "run" / "fine_tuned").symlink_to(checkpoints / "fine_tuned")
     result = study["choose_by_every_rule"](experiment, "mrr@100", 2)
-    part = data.parts["test"]
+    part = data.splits["test"]
     assert result["image_ids"] == list(part.gold.values())
 
     # the models themselves, made and ranked without any sweep

@@ -329,7 +329,7 @@ def test_image_folder_without_pictures(tmp_path):
 
 def test_image_dir_that_does_not_fit(write, tmp_path, caplog):
     path = write(LINKED)
-    with pytest.raises(NewsMatchError, match="nowhere is no folder"):
+    with pytest.raises(NewsMatchError, match="nowhere is not a folder of pictures"):
         load_pairs(path, tmp_path / "nowhere")
     save_picture(tmp_path / "images" / "other.jpg")
     with pytest.raises(

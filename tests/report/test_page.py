@@ -288,7 +288,7 @@ def test_truncation_is_counted(run_folder, html, processor):
     header, *rows = html.tables["data"]
     assert header[-1] == "cut at 24 tokens"
     for row in rows:
-        articles = data.train if row[0] == "train" else data.parts[row[0]].articles
+        articles = data.train if row[0] == "train" else data.splits[row[0]].articles
         texts = [f"{article['title']}. {article['text']}" for article in articles]
         long = sum(len(processor.tokenizer(text, verbose=False)["input_ids"]) > 24 for text in texts)
         assert row[-1] == f"{long} ({long / len(texts):.0%})"

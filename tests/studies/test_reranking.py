@@ -42,7 +42,7 @@ def corpus(tmp_path_factory, checkpoints):
 
 def test_runs_are_ranked_as_by_hand_and_embedded_once(corpus, checkpoints, tmp_path, monkeypatch):
     experiment, data = corpus
-    part = data.parts["test"]
+    part = data.splits["test"]
     embedded = EmbeddedRuns(experiment, data, ensemble_weight=0.3, folder=tmp_path)
     models = {run: load_clip(checkpoints / run) for run in ("zero_shot", "fine_tuned")}
     for run, model in models.items():
@@ -66,7 +66,7 @@ def test_runs_are_ranked_as_by_hand_and_embedded_once(corpus, checkpoints, tmp_p
 
 
 def test_the_first_article_of_each_picture(corpus):
-    part = corpus[1].parts["test"]
+    part = corpus[1].splits["test"]
     assert len(set(part.gold.values())) < len(part.gold), "without shared pictures there is nothing to test"
     first = study.first_articles(part)
     assert sorted(first.gold.values()) == sorted(set(part.gold.values()))
@@ -81,7 +81,7 @@ def test_the_first_article_of_each_picture(corpus):
 def test_every_method_is_scored_on_the_test_part(corpus, checkpoints):
     experiment, data = corpus
     result = study.score_methods(experiment)
-    part = data.parts["test"]
+    part = data.splits["test"]
     assert result["all"]["image_ids"] == list(part.gold.values())
     assert result["first"]["image_ids"] == list(study.first_articles(part).gold.values())
     for run in study.RUNS:

@@ -103,7 +103,7 @@ def _read_recipe(file: str | Path, dataclass_types: Sequence[type]) -> dict[str,
 
 
 def _all_dataclasses() -> list[type]:
-    from ..training.trainer import ContrastiveTrainingArguments
+    from ..training.arguments import ContrastiveTrainingArguments
 
     own = [value for value in vars(configs).values() if dataclasses.is_dataclass(value)]
     return [ContrastiveTrainingArguments, *own]

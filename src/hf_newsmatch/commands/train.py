@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from ..configs import CardArguments, DataArguments, ModelArguments, TrainArguments
 from ..errors import exits_cleanly
-from ..training.trainer import ContrastiveTrainingArguments
+from ..training.arguments import ContrastiveTrainingArguments
 from ..utils.resources import resource_dir
 from .parser import parse_arguments
 from .terminal import make_console, set_up_logging, use_all_cores
@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         default_config=resource_dir("recipes") / "demo.yaml",
     )
     from ..experiment.training import train
-    from ..training.checkpointing import STOPPED, TrainingStopped
+    from ..training.callbacks import STOPPED, TrainingStopped
     from ..training.distributed import leave
-    from ..training.learning_curve import curve_table, what_was_kept
+    from ..training.learning_curve import curve_table, kept_weights
 
     set_up_logging()
     use_all_cores()
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if training.is_first:
             folder = training.experiment.layout.model("fine_tuned")
             make_console().print(curve_table(training.state, training_args))
-            logger.info("The fine-tuned model is in %s (%s).", folder, what_was_kept(training.state, training_args))
+            logger.info("The fine-tuned model is in %s (%s).", folder, kept_weights(training.state, training_args))
         if training.url:
             logger.info("The model is at %s.", training.url)
     except TrainingStopped as stopped:

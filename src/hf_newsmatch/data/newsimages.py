@@ -23,7 +23,8 @@ from ..errors import NewsMatchError
 from ..utils.machine import usable_cores
 from ..version import __version__
 from .cleaning import clean_batch
-from .images import SUFFIXES, PictureFolder, canonical
+from .image_folder import SUFFIXES, ImageFolder
+from .names import canonical
 from .parsing import RawTable, read_dataset, read_table
 from .schema import ARTICLE_COLUMNS, IMAGE_COLUMNS, PAIR_COLUMNS, Kind, build_records
 
@@ -324,7 +325,7 @@ def _with_pictures(
     files, found = records["image_file"][:], [None] * len(records)
     folder = Path(image_dir) if image_dir is not None else _images_beside(source)
     if image_dir is not None or folder.is_dir():
-        folder = PictureFolder(folder)
+        folder = ImageFolder(folder)
         names = folder.find_all(records["image_id"][:], files, records["article_id"][:])
         files = [file or name for file, name in zip(files, names)]
         found = [name and folder.absolute(name) for name in names]
@@ -340,7 +341,7 @@ def _images_beside(source: str | os.PathLike) -> Path:
     return Path(source).parent / "images"
 
 
-def _no_picture_found(folder: PictureFolder, source: str | os.PathLike, records: Dataset, required: bool) -> None:
+def _no_picture_found(folder: ImageFolder, source: str | os.PathLike, records: Dataset, required: bool) -> None:
     looked_for = [row["image_file"] or f"{row['image_id']}.jpg" for row in records.take(20) if row["image_id"]][:3]
     message = (
         f"{folder.path} holds none of the pictures of {source}: looked for {', '.join(looked_for)} among the "
@@ -352,7 +353,7 @@ def _no_picture_found(folder: PictureFolder, source: str | os.PathLike, records:
 
 
 def _load_folder(path: Path) -> Dataset:
-    folder = PictureFolder(path)
+    folder = ImageFolder(path)
     if not len(folder):
         raise NewsMatchError(f"{path} holds no picture (none of {' '.join(SUFFIXES)}): give the folder that does")
     rows = {"image_id": [], "image": [], "image_file": []}

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, Image
 
 from ..errors import NewsMatchError
+from .images import undecoded
 from .layouts import GOLD, Layout, find_layout, is_gold_row, normalise, unknown_layout
 
 DELIMITERS = ("\t", ",", ";", "|")
@@ -243,7 +244,7 @@ def read_dataset(dataset: Dataset, source: str) -> RawTable:
     if pictures is not None:
         images = dataset.select_columns([pictures])
         images = images if pictures == "image" else images.rename_column(pictures, "image")
-        table.pictures = images.cast_column("image", Image(decode=False))
+        table.pictures = undecoded(images)
         paths = pc.struct_field(table.pictures.with_format("arrow")[:]["image"], "path").to_pylist()
         columns.setdefault("image_file", [(path and Path(path).name) or "" for path in paths])
     return table

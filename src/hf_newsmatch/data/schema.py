@@ -10,7 +10,7 @@ from datasets import Features, Value
 
 from ..errors import NewsMatchError
 from .dates import parse_dates
-from .images import canonical
+from .names import canonical
 from .parsing import RawTable
 
 Kind = Literal["pairs", "articles", "images", "links"]

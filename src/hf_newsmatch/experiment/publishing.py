@@ -18,7 +18,7 @@ from ..hub.push import check_repo_id
 from ..hub.push import push as send
 from ..hub.upload import make_upload
 from ..metrics import score
-from ..training.trainer import ContrastiveTrainingArguments
+from ..training.arguments import ContrastiveTrainingArguments
 from .folder import Experiment
 from .layout import ALPHA_FOLDER
 

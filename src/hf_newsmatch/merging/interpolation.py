@@ -13,8 +13,17 @@ import yaml
 from tqdm.auto import tqdm
 
 from ..errors import NewsMatchError, first_sentence
+from ..models.architectures import CLIP
 from ..models.loading import load_config
-from ..models.weights import Weights, base_of, copy_settings, holds_weights, open_weights, raw_config, write_weights
+from ..models.weights import (
+    Weights,
+    base_of,
+    check_replaceable,
+    copy_settings,
+    open_weights,
+    raw_config,
+    write_weights,
+)
 from ..utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -22,7 +31,6 @@ if TYPE_CHECKING:
 
 Values = TypeVar("Values", np.ndarray, "torch.Tensor")
 
-TOWERS = {"vision": ("vision_model.*", "visual_projection.*"), "text": ("text_model.*", "text_projection.*")}
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 # Weights of a tensor that are worked on at a time, few enough for a processor's cache.
 _PIECE = 2**15
@@ -132,7 +140,7 @@ def interpolate(
     choice = _patterns(alpha, alpha_vision, alpha_text, logit_scale_with, alphas, extrapolate)
     if dtype is not None and dtype not in DTYPES:
         raise NewsMatchError(f"There is no dtype '{dtype}' here; take one of {', '.join(DTYPES)}.")
-    _check_replaceable(Path(output_dir))
+    check_replaceable(output_dir)
     with (
         open_weights(zero_shot, zero_shot_revision) as theta_0,
         open_weights(fine_tuned, fine_tuned_revision) as theta_1,
@@ -260,7 +268,7 @@ def _patterns(
     patterns = [("*", alpha)] if alpha is not None else []
     for tower, value in towers.items():
         if value is not None:
-            patterns += [(pattern, value) for pattern in TOWERS[tower]]
+            patterns += [(pattern, value) for pattern in CLIP.patterns(tower)]
     follows = logit_scale_with or ("text" if alpha is None else None)
     if follows is not None:
         if follows not in towers:
@@ -300,11 +308,3 @@ def _planned(array: np.ndarray, dtype: str | None) -> np.ndarray:
     """An array as a fine-tuned one will become, which takes no memory."""
     chosen = DTYPES[dtype] if dtype and _is_floating(array) else array.dtype
     return np.broadcast_to(np.empty((), chosen), array.shape)
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Refuse to replace anything but an empty folder or a checkpoint, with a [`NewsMatchError`]."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not ((folder / "config.json").is_file() and holds_weights(folder)):
-        raise NewsMatchError(f"{folder} is no checkpoint and is not replaced by one; name another output_dir.")

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import CLIPModel, ProcessorMixin
 
-from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..data.images import undecoded
+from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from ..errors import NewsMatchError
 from ..metrics import Interval, bootstrap_intervals, gold_ranks
 from ..metrics.scoring import article_scores
+from ..models.architectures import CLIP
 from ..models.loading import best_device, load_clip
 from ..models.weights import Weights, open_weights
 from ..retrieval.embeddings import image_batches, text_batches, unit_length
@@ -35,8 +37,6 @@ _FINEST = 0.01
 LEAST_EVALUATIONS = 2 * len(_COARSE)
 # as many as take the grid from steps of 0.2 over 0.1 to 0.05
 DEFAULT_EVALUATIONS = LEAST_EVALUATIONS + 8
-
-_TOWERS = {"vision": ("vision_", "visual_"), "text": ("text_",)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,9 +274,9 @@ class _Data:
         article_ids = dataset["article_id"][:]
         return cls(
             article_ids,
-            [join_text(row, text_fields) for row in dataset.select_columns(list(text_fields))],
+            article_texts(dataset, text_fields),
             candidates["image_id"][:],
-            candidates.cast_column("image", Image(decode=False))["image"],
+            undecoded(candidates)["image"],
             dict(zip(article_ids, dataset["image_id"])) if gold is None else gold,
         )
 
@@ -293,7 +293,7 @@ class _Models:
         }
         # one tower is at work at a time, and only its weights need to be changed
         self.tensors = {
-            tower: [tensors[name] for name in tensors if name.startswith(starts)] for tower, starts in _TOWERS.items()
+            tower: [tensors[name] for name in tensors if CLIP.tower(name) == tower] for tower in CLIP.towers
         }
 
     @torch.no_grad()

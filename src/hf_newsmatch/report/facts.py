@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.corpus import NewsData
+from ..data.corpus import Corpus
 from ..data.newsimages import bad_rows
-from ..data.text import join_text
+from ..data.text import article_texts
 from ..experiment.folder import Experiment
 from ..experiment.record import InterpolatedRecord
 from ..models.loading import load_config, load_processor
@@ -15,17 +15,17 @@ from . import tables
 from .tables import Table
 
 
-def facts_tables(experiment: Experiment, data: NewsData) -> list[Table]:
+def facts_tables(experiment: Experiment, data: Corpus) -> list[Table]:
     """What was read, what was refused, how it was split, and where everything came from."""
     record = experiment.record
     section = record.data
     arguments = section.arguments
-    parts = {"train": data.train, **{name: part.articles for name, part in data.parts.items()}}
+    parts = {"train": data.train, **{name: part.articles for name, part in data.splits.items()}}
     limit, truncated = _truncated(experiment, parts)
     rows = []
     for name, articles in parts.items():
         dates = sorted(value for value in articles["published"][:] if value is not None)
-        pictures = len(data.parts[name].images) if name in data.parts else len(set(articles["image_id"][:]))
+        pictures = len(data.splits[name].images) if name in data.splits else len(set(articles["image_id"][:]))
         cut = f"{truncated[name]} ({truncated[name] / len(articles):.0%})"
         days = [f"{dates[0]:%Y-%m-%d}", f"{dates[-1]:%Y-%m-%d}"] if dates else [None, None]
         split = section.split.splits.get(name)
@@ -111,6 +111,6 @@ def _truncated(experiment: Experiment, parts: Mapping[str, Any]) -> tuple[int, d
     tokenizer = load_processor(checkpoint, revision, config).tokenizer
     limit, counts = config.text_config.max_position_embeddings, {}
     for name, articles in parts.items():
-        texts = [join_text(row, experiment.text_fields) for row in articles.select_columns(experiment.text_fields)]
+        texts = article_texts(articles, experiment.text_fields)
         counts[name] = sum(len(ids) > limit for ids in tokenizer(texts, verbose=False)["input_ids"])
     return limit, counts

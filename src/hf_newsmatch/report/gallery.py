@@ -8,11 +8,10 @@ from typing import Any
 
 import imagehash
 import numpy as np
-from datasets import Image
 from tqdm.auto import tqdm
 
-from ..data.corpus import Part
-from ..data.images import thumbnail
+from ..data.corpus import Split
+from ..data.images import thumbnail, undecoded
 from ..retrieval.ranking import Ranking
 from ..utils.machine import usable_cores
 
@@ -21,9 +20,9 @@ SIZE = 144  # longer side of a thumbnail, in pixels
 TEXT_LENGTH = 400  # letters of an article in the gallery
 
 
-def write_thumbnails(folder: Path, split: str, part: Part, progress: bool) -> dict[str, imagehash.ImageHash]:
+def write_thumbnails(folder: Path, split: str, part: Split, progress: bool) -> dict[str, imagehash.ImageHash]:
     """A small WebP of each picture, named by its number, for names of pictures may hold anything; and their hashes."""
-    images = part.images.cast_column("image", Image(decode=False)).select_columns(["image_id", "image"])
+    images = undecoded(part.images).select_columns(["image_id", "image"])
 
     def write(item: tuple[int, dict[str, Any]]) -> imagehash.ImageHash:
         place, row = item

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
-from ..data.corpus import NewsData, Part
+from ..data.corpus import Corpus, Split
 from ..data.text import join_text
 from ..errors import NewsMatchError
 from ..experiment.folder import RUNS, Experiment, plain
@@ -126,13 +126,13 @@ def write_report(experiment: Experiment, seed: int = 0, progress: bool = True) -
 def _write_part(
     folder: Path,
     experiment: Experiment,
-    data: NewsData,
+    data: Corpus,
     split: str,
     all_rankings: Mapping[str, Ranking],
     seed: int,
     progress: bool,
 ) -> Section:
-    part, gold, candidates = data.parts[split], experiment.gold(split), experiment.candidates(split)
+    part, gold, candidates = data.splits[split], experiment.gold(split), experiment.candidates(split)
     clusters = list(gold.values())
     # what was ranked again has a table of its own; everything else is about the models
     rankings = {run: ranking for run, ranking in all_rankings.items() if run == plain(run)}
@@ -183,7 +183,7 @@ def _longest(rankings: Mapping[str, Ranking]) -> int:
     return min(max(map(len, ranking.image_ids)) for ranking in rankings.values())
 
 
-def _articles(part: Part, gold: Mapping[str, str], text_fields: Sequence[str]) -> list[dict[str, Any]]:
+def _articles(part: Split, gold: Mapping[str, str], text_fields: Sequence[str]) -> list[dict[str, Any]]:
     """What is known of each article of the gold, in its order: what CLIP reads, the language and the time."""
     articles = part.articles
     names = ["article_id", "language", "published", *text_fields]
@@ -196,7 +196,7 @@ def _articles(part: Part, gold: Mapping[str, str], text_fields: Sequence[str]) -
     return found
 
 
-def _labels(articles: Sequence[Mapping[str, Any]], gold: Mapping[str, str], data: NewsData) -> dict[str, list[str]]:
+def _labels(articles: Sequence[Mapping[str, Any]], gold: Mapping[str, str], data: Corpus) -> dict[str, list[str]]:
     """By what articles are grouped; what is the same for all is left out."""
     times = Counter(gold.values())
     trained = set(data.train["image_id"][:])

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset
 from transformers import CLIPModel, ProcessorMixin
 
-from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..data.images import undecoded
+from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from ..errors import NewsMatchError, first_sentence
 from ..utils.files import atomic_path
 from .embeddings import embed_images, embed_texts
@@ -141,8 +142,8 @@ def embed_articles(
         `tuple[torch.Tensor, torch.Tensor]`: the texts `(articles, d)` and the pictures `(pictures, d)`, float32 on the
         CPU, each row of length 1.
     """
-    texts = [join_text(row, text_fields) for row in articles.select_columns(list(text_fields))]
-    pictures = images.cast_column("image", Image(decode=False))["image"]
+    pictures = undecoded(images)["image"]
+    texts = article_texts(articles, text_fields)
     text_embeds = embed_texts(model, processor, texts, progress=kwargs.get("progress", True))
     return text_embeds, embed_images(model, processor, pictures, **kwargs)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from ..data.corpus import NewsData, Part
+from ..data.corpus import Corpus, Split
 from ..experiment.folder import Experiment
 from ..experiment.prediction import EmbeddedRuns
 from ..experiment.rerank_search import METRIC
@@ -38,13 +38,13 @@ def score_methods(experiment: Experiment) -> dict[str, dict[str, Any]]:
         `"settings"` and `"scores"` (a float64 array: the MRR@100 of each article).
     """
     whole = experiment.data()
-    alone = dataclasses.replace(whole, parts={name: first_articles(part) for name, part in whole.parts.items()})
+    alone = dataclasses.replace(whole, splits={name: first_articles(part) for name, part in whole.splits.items()})
     return {"all": _score(experiment, whole), "first": _score(experiment, alone)}
 
 
-def _score(experiment: Experiment, data: NewsData) -> dict[str, Any]:
+def _score(experiment: Experiment, data: Corpus) -> dict[str, Any]:
     embedded = EmbeddedRuns(experiment, data, folder=experiment.output_dir / "embeddings")
-    gold = data.parts["test"].gold
+    gold = data.splits["test"].gold
     settings: Scores = {}
     scores: Scores = {}
     for run in RUNS:
@@ -56,7 +56,7 @@ def _score(experiment: Experiment, data: NewsData) -> dict[str, Any]:
     return {"image_ids": list(gold.values()), "settings": settings, "scores": scores}
 
 
-def first_articles(part: Part) -> Part:
+def first_articles(part: Split) -> Split:
     """A part with the first article of each picture alone, and all its candidates."""
     firsts: dict[str, str] = {}
     for article_id, image_id in part.gold.items():
@@ -64,7 +64,7 @@ def first_articles(part: Part) -> Part:
     kept = set(firsts.values())
     rows = [row for row, article_id in enumerate(part.articles["article_id"]) if article_id in kept]
     gold = {article_id: image_id for article_id, image_id in part.gold.items() if article_id in kept}
-    return Part(part.articles.select(rows), part.images, gold)
+    return Split(part.articles.select(rows), part.images, gold)
 
 
 def summarise(corpora: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

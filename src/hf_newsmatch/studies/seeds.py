@@ -121,7 +121,7 @@ def choose_by_every_rule(experiment: Experiment, metric: str, slices: int) -> di
     sort_by = experiment.record.data.arguments.sort_by
     ends = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
     common = {"text_fields": experiment.text_fields, "zero_shot_revision": experiment.revision("zero_shot")}
-    part = data.parts["test"]
+    part = data.splits["test"]
     on_test = partial(sweep_alpha, *ends, part.articles, candidates=part.images, gold=part.gold, **common)
 
     validation = keep(folder / "validation.npz", lambda: sweep_alpha(*ends, data.validation, **common))
