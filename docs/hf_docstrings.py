@@ -1,18 +1,19 @@
 """A griffe extension that reads docstrings as transformers writes them, for a site that renders Google's style.
 
-In ours, an argument is `name (`type`, *optional*, defaults to `value`):`, and [`name`] refers to another object. Types and
-defaults stand in the signature already, so that the site shows them from there; a shape goes to the description. A
+In ours, an argument is `name (`type`, *optional*, defaults to `value`):`, and [`name`] refers to another object. Types
+and defaults stand in the signature already, so that the site shows them from there; a shape goes to the description. A
 reference becomes a link when its object is on the site, else code.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import griffe
 
 # the packages that have a page below docs/api
-DOCUMENTED = ("data", "models", "training", "merging", "retrieval", "metrics", "translation", "experiment", "hub", "report")
+DOCUMENTED = {page.stem for page in (Path(__file__).parent / "api").glob("*.md")}
 
 _REFERENCE = re.compile(r"\[`~?([^`]+)`\](?![\[(])")
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises):$")
@@ -67,7 +68,7 @@ def _rewrite_argument(head: str, description: str | None) -> list[str]:
 
 
 def _link(name: str, item: griffe.Object, targets: dict[str, list[str]]) -> str:
-    """A link to the object that a docstring means: of its own class, of its own module, or the only one of that name."""
+    """A link to the object that a docstring means: of its class, of its module, or the only one of that name."""
     code = f"`{name.split('.')[-1] if name.startswith('~') else name}`"
     paths = targets.get(name, [])
     parents = [item.path, item.path.rpartition(".")[0], item.module.path]
