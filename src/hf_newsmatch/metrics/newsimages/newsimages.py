@@ -3,6 +3,7 @@
 import datasets
 import evaluate
 
+# `evaluate.load` copies this file elsewhere, where relative imports find nothing
 from hf_newsmatch.metrics.scoring import DEFAULT_KS, score
 from hf_newsmatch.retrieval.ranking import Ranking
 
