@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-DOCS_INSTALLED := $(VENV)/.docs_installed
 
 .PHONY: demo app test quality style docs study browser screenshots clean install
 .DEFAULT_GOAL := demo
@@ -42,12 +41,8 @@ style: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(DOCS_INSTALLED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	touch $@
-
 # the site in build/site, which opens from disk; a broken link or reference is an error
-docs: $(DOCS_INSTALLED)
+docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "Open build/site/index.html in a browser."
 
