@@ -223,7 +223,7 @@ def test_what_the_text_of_a_card_says(experiment):
     assert "`zero_shot`, a checkpoint that is not on the Hub" in text
     assert "base_model:" not in text
     assert "2022-01-01 to " in text
-    assert "Beside these: logits_factor 0.942." in text
+    assert "Other settings: logits_factor 0.942." in text
     assert "{{" not in text
     assert "None" not in text
     assert experiment.record.data.files["articles_file"].sha256 in text
