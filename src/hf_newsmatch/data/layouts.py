@@ -10,15 +10,23 @@ class Layout:
     """How one kind of list names its columns.
 
     Args:
-        name (`str`): What messages call it.
-        header (`tuple[str, ...]`): Its column names as its authors write them.
-        columns (`dict[str, tuple[str, ...]]`): For each column of our schema the columns to take it from, best first.
-            The first one that holds anything is used for the whole list, so that two kinds of ids never mix.
-        required (`tuple[str, ...]`): The columns that tell this layout from the others; all of `header` by default.
-        english (`dict[str, str]`): Columns with a ready English translation of `title` and `text`.
-        original (`dict[str, str]`): Columns with what `title`, `text` and `language` were before a translation.
-        without_header (`bool`): Whether the list also exists without its header line.
-        alone (`bool`): Whether a list of this layout has no other columns.
+        name (`str`):
+            Its name in messages.
+        header (`tuple[str, ...]`):
+            Its column names as its authors write them.
+        columns (`dict[str, tuple[str, ...]]`):
+            For each column of our schema the columns to take it from, best first. The first one that holds anything is
+            used for the whole list, so that two kinds of ids never mix.
+        required (`tuple[str, ...]`, *optional*):
+            The columns that tell this layout from the others; all of `header` by default.
+        english (`dict[str, str]`, *optional*):
+            The columns with a ready English translation of `title` and `text`.
+        original (`dict[str, str]`, *optional*):
+            The columns with `title`, `text` and `language` as they were before a translation.
+        without_header (`bool`, *optional*, defaults to `False`):
+            Whether the list also exists without its header line.
+        alone (`bool`, *optional*, defaults to `False`):
+            Whether a list of this layout has no other columns.
     """
 
     name: str
@@ -177,6 +185,10 @@ def normalise(name: str) -> str:
 def find_layout(cells: Sequence[str]) -> tuple[Layout, list[str], bool] | None:
     """Recognise a list by its first line.
 
+    Args:
+        cells (`Sequence[str]`):
+            The cells of the line.
+
     Returns:
         The layout, the normalised column names and whether the line is a header; or `None` for an unknown layout.
     """
@@ -200,6 +212,6 @@ def unknown_layout(source: str, cells: Sequence[str]) -> str:
     met = ", ".join(repr(cell if len(cell) <= 40 else cell[:39] + "…") for cell in cells[:15])
     known = "; ".join(f"{layout.name}: {' '.join(layout.header)}" for layout in LAYOUTS)
     return (
-        f"{source}: unknown layout, its first line holds {met}, and the headers known are ({known}): "
-        "rename its columns to one of these"
+        f"{source} has an unknown layout: its first line holds {met}, and the headers known are ({known}); rename its"
+        " columns to those of one of these."
     )
