@@ -2,7 +2,6 @@ import pytest
 
 from hf_newsmatch.translation.languages import base_language
 
-
 # as ISO 639 has them, the bibliographic codes too
 THREE_LETTERS = [
     ("ces", "cs"), ("cze", "cs"), ("dan", "da"), ("deu", "de"), ("ger", "de"), ("ell", "el"), ("gre", "el"),
