@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Layout:
-    """How one kind of list names its columns.
+    """A kind of list: its column names and their meaning.
 
     Args:
         name (`str`):
@@ -44,7 +44,7 @@ class Layout:
         return required == set(names) if self.alone else required <= set(names)
 
     def fits_row(self, cells: Sequence[str]) -> bool:
-        """Whether a first line that is no header can be a row of this layout: urls where urls belong."""
+        """Whether a first line can be a row of this layout rather than a header: it has urls where urls belong."""
         if not self.without_header or len(cells) != len(self.header):
             return False
         urls = [cell.lower() for name, cell in zip(self.header, cells) if "url" in name]
@@ -178,7 +178,7 @@ LAYOUTS = (
 
 
 def normalise(name: str) -> str:
-    """A column name without what editions write differently: case, spaces, a byte order mark, a leading `#`."""
+    """A column name without the differences between editions: case, spaces, a byte order mark, a leading `#`."""
     return name.strip('\ufeff#" \t').lower()
 
 
@@ -203,7 +203,7 @@ def find_layout(cells: Sequence[str]) -> tuple[Layout, list[str], bool] | None:
 
 
 def is_gold_row(cells: Sequence[str]) -> bool:
-    """Whether a first line that is no header can be a row of [`GOLD`]: a number or url, which no column is called."""
+    """Whether a first line can be a row of [`GOLD`]: it begins with a number or url, which names no column."""
     return len(cells) == 2 and bool(re.match(r"\s*(\d|https?://)", cells[0])) and bool(cells[1].strip())
 
 

@@ -31,7 +31,7 @@ csv.field_size_limit(2**31 - 1)
 
 @dataclass
 class RawTable:
-    """The rows of a list that have the right shape, by column.
+    """The rows of a list that have the right number of cells, by column.
 
     Args:
         source (`str`):
@@ -171,7 +171,7 @@ def _split_rows(lines: list[str], start: int, delimiter: str, width: int) -> lis
 def _split_rows_carefully(
     lines: list[str], start: int, delimiter: str, width: int
 ) -> list[tuple[int, list[str] | None]]:
-    """As [`_split_rows`], for lists that are not consistently quoted: a row never takes others down with it.
+    """As [`_split_rows`], for lists that are not consistently quoted: no row spoils others.
 
     A line with the right number of tabs is a row by itself, its quotes being part of the text unless they enclose a
     whole cell. Any other line is read as CSV, over several lines where its quotes say so and the count is right. The

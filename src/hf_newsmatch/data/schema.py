@@ -150,7 +150,7 @@ def _identifiers(raw: RawTable, column: str) -> list[str | None]:
 
 
 def _ids_of_files(files: Sequence[str | None]) -> list[str | None]:
-    """The stem of each file; where files share it the path without suffix, where they share that the path."""
+    """The stem of each file, or where files share a stem, the path without suffix, or if need be, the whole path."""
     paths = [file and canonical(file) for file in files]
     distinct = set(paths) - {None}
     stems = Counter(map(_stem, distinct))
