@@ -156,7 +156,7 @@ def _turn_upright(picture: PIL.Image.Image) -> None:
 
 
 def _to_8_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """Scale 16-bit gray, which Pillow's own conversion would clip; other deep modes by the range that they use."""
+    """Scale deep modes to 8 bits, where Pillow's own conversion would clip: 16-bit gray, others by their range."""
     values = np.nan_to_num(np.asarray(picture, dtype=np.float64)).clip(0)
     if picture.mode.startswith("I;16"):
         white = 65535.0
@@ -168,7 +168,7 @@ def _to_8_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Keep Pillow's warnings (large pictures, odd EXIF data) off the terminal; the caller judges by itself."""
+    """Keep Pillow's warnings (large pictures, odd EXIF data) off the terminal; the caller makes its own checks."""
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.corpus import Corpus
-from ..data.newsimages import bad_rows
+from ..data.sources import bad_rows
 from ..data.text import article_texts
 from ..experiment.folder import Experiment
 from ..experiment.record import InterpolatedRecord
