@@ -1,8 +1,6 @@
 import io
 import json
 import logging
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 
@@ -13,19 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, Features, Image, Value
 
-from hf_newsmatch.data import sources
 from hf_newsmatch.data.newsimages import load_articles, load_gold, load_images, load_pairs
-from hf_newsmatch.data.sources import bad_rows
 from hf_newsmatch.errors import NewsMatchError
+from tests.utils.lists import LINKED, ORGANISERS
 
-ORGANISERS = "article\taid\turl\timg\tiid\thashvalue\ttitle\ttext\timgFile"
-LINKED = (
-    f"# {ORGANISERS}\tDate\n"
-    "901\t1\thttps://example.org/a\thttps://example.org/a.jpg\t31\thA\tZwei Löwen im Zoo\tSie hei&szlig;en <b>Max</b> "
-    "und  Moritz.\thA.jpg\t2019-04-02\n"
-    '905\t2\thttps://example.org/b\t\t30\thB\t"Der ""Dom"" bröckelt"\tN/A\thB.jpg\t2019-04-01\n'
-    "903\t3\thttps://example.org/c\t\t\thC\tOhne Bild\tKÃ¶ln\t\tTue, 02 Apr 2019 12:00:00 +0200\n"
-)
 PAIR_FEATURES = Features(
     {
         "article_id": Value("string"),
@@ -307,17 +296,6 @@ def test_a_data_set_of_the_hub(monkeypatch):
     assert [row["image"].getpixel((0, 0))[0] for row in pairs] == [0, 40, 80]
 
 
-def test_a_data_set_that_the_hub_does_not_give(monkeypatch):
-    def fail(*args, **kwargs):
-        raise ConnectionError("Couldn't reach the Hub\nTraceback …")
-
-    monkeypatch.setattr(datasets, "load_dataset", fail)
-    with pytest.raises(
-        NewsMatchError, match=r"^someone/some-news is neither a file here.*\(Couldn't reach the Hub\)[^\n]*\.$"
-    ):
-        load_pairs("someone/some-news")
-
-
 def test_image_folder_of_candidates(tmp_path):
     for name in ("b.jpg", "a.png", "sub/c.gif"):
         save_picture(tmp_path / "pool" / name)
@@ -382,84 +360,6 @@ def test_names_that_leave_the_folder(write, tmp_path):
     assert row["image_file"] == "../secret.jpg"
 
 
-BAD = {
-    "too few cells": ("909\tx\n", "has 2 cells where 9 are expected"),
-    "too many cells": ("909" + "\t" * 9 + "\n", "has 10 cells where 9 are expected"),
-    "no article id": ("\t\tu\t\ti\th\tTitel\tText\tx.jpg\n", "has no article id"),
-    "the same id": ("1\t\tu\t\ti\th\tTitel\tText\tx.jpg\n", "has the article id '1' of line 2 again"),
-}
-GOOD = "{0}\t\tu\t\ti{0}\th\tTitel\tText\tx{0}.jpg\n"
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_rows(write, caplog, case):
-    row, message = BAD[case]
-    path = write(f"{ORGANISERS}\n{GOOD.format(1)}{row}{GOOD.format(2)}")
-    with pytest.raises(NewsMatchError) as error:
-        load_pairs(path)
-    assert str(error.value).startswith(f"Line 3 of {path} {message}; correct it, or leave such rows out")
-    assert str(error.value).endswith("skip_bad_rows=True (--skip_bad_rows).")
-    for _ in range(2):  # from the file, and from the cache
-        caplog.clear()
-        assert load_pairs(path, skip_bad_rows=True)["article_id"][:] == ["1", "2"]
-        left_out = [record.levelno for record in caplog.records if "Left out" in record.message]
-        assert left_out == [logging.WARNING]
-        assert f"Left out 1 bad rows of {path} (line 3 {message})." in caplog.text
-
-
-def test_many_bad_rows_are_counted(write, caplog):
-    path = write(f"{ORGANISERS}\n{GOOD.format(1)}" + "x\n" * 12)
-    with pytest.raises(NewsMatchError, match=r"^Line 3 of .*the first of 12 bad rows"):
-        load_articles(path)
-    assert len(load_articles(path, skip_bad_rows=True)) == 1
-    assert "Left out 12 bad rows" in caplog.text
-    assert "line 12 has" in caplog.text
-    assert "line 13 has" not in caplog.text
-
-
-def test_bad_rows_can_be_had(write, caplog):
-    path = write(f"{ORGANISERS}\n{GOOD.format(1)}" + "x\n" * 12 + GOOD.format(2))
-    for _ in range(2):  # from the file, and from the cache
-        assert bad_rows(path) == [f"line {line} has 1 cells where 9 are expected" for line in range(3, 15)]
-    assert not caplog.records
-    assert bad_rows(write(LINKED), "articles") == []
-
-
-def test_bad_dates_name_row_and_value(write):
-    with pytest.raises(NewsMatchError, match=r"^Line 3 of .* has the date '03/04/2019', which is ambiguous"):
-        load_pairs(write(LINKED.replace("2019-04-01", "03/04/2019")))
-
-
-@pytest.mark.parametrize("load", [load_pairs, load_articles, load_images, load_gold])
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "does not exist"),
-        ("", "is empty"),
-        (f"{ORGANISERS}\n", "has a header but no rows"),
-        ("name;city\n1;2\n", "has an unknown layout"),
-        (bytes(range(256)), "is not a text file"),
-    ],
-)
-def test_files_that_cannot_be_read(write, tmp_path, load, content, message):
-    path = tmp_path / "none.tsv" if content is None else write(content)
-    with pytest.raises(NewsMatchError) as error:
-        load(path)
-    assert str(error.value).startswith(f"{path} {message}")
-    assert str(error.value).endswith(".")
-    assert "\n" not in str(error.value)
-
-
-def test_a_folder_is_no_list(tmp_path):
-    with pytest.raises(NewsMatchError, match="is a folder"):
-        load_pairs(tmp_path)
-
-
-def test_a_list_without_usable_rows(write):
-    with pytest.raises(NewsMatchError, match="no usable rows"):
-        load_articles(write(f"{ORGANISERS}\nx\n"), skip_bad_rows=True)
-
-
 @pytest.mark.parametrize("header", ["article_id,image_id", "articleID\tiid"])
 def test_gold_of_two_columns(write, header):
     delimiter = "," if "," in header else "\t"
@@ -503,40 +403,6 @@ def test_gold_with_other_article_numbers_is_matched_by_url(write, caplog):
 def test_gold_with_the_same_article_numbers_is_left_alone(write):
     path = write(LINKED)
     assert load_gold(path, load_articles(path).select([0])) == {"901": "31", "905": "30"}
-
-
-def test_the_second_load_parses_and_cleans_nothing(write, cache, monkeypatch):
-    path = write(LINKED)
-    first = load_pairs(path)
-    files = {file: file.stat().st_mtime_ns for file in (cache / "newsmatch").rglob("*.arrow")}
-    assert len(files) == 2
-    monkeypatch.setattr(sources, "read_table", None)
-    monkeypatch.setattr("hf_newsmatch.data.cleaning.clean_text", None)
-    assert load_pairs(path)["text"][:] == first["text"][:]
-    assert {file: file.stat().st_mtime_ns for file in (cache / "newsmatch").rglob("*.arrow")} == files
-
-
-def test_the_cache_holds_in_another_process(write, cache):
-    path = write(LINKED)
-    load_articles(path)
-    files = sorted((cache / "newsmatch").rglob("*"))
-    script = (
-        f"import datasets; datasets.config.HF_DATASETS_CACHE = {str(cache)!r}\n"
-        f"from hf_newsmatch.data import newsimages; newsimages.load_articles({str(path)!r})"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
-    assert sorted((cache / "newsmatch").rglob("*")) == files
-
-
-def test_a_changed_file_is_read_again(write):
-    assert load_articles(write(LINKED))[0]["title"] == "Zwei Löwen im Zoo"
-    assert load_articles(write(LINKED.replace("Zwei", "Drei")))[0]["title"] == "Drei Löwen im Zoo"
-
-
-def test_a_list_that_fails_leaves_nothing_in_the_cache(write, cache):
-    with pytest.raises(NewsMatchError):
-        load_articles(write(LINKED + "x\n"))
-    assert not [path for path in cache.rglob("*") if path.is_file()]
 
 
 def test_cleaning_on_several_processes_gives_the_same(write):
