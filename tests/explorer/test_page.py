@@ -34,7 +34,7 @@ def run(monkeypatch, capsys):
     ("argv", "message"),
     [
         (["--output_dir", "absent"], "absent holds no experiment"),
-        (["--split", "tset"], "has no tset part"),
+        (["--split", "tset"], "has no tset split"),
         (["--k", "0"], "--k must be at least 1"),
         (["--hub_model_id", "ann/news"], "name pictures with --images"),
         (["--gold_file", "gold.tsv"], "--gold_file belongs to articles"),
@@ -69,9 +69,9 @@ def test_the_environment_is_that_of_a_space(run, checkpoints, tmp_path):
     """Every flag is a variable, too; flags override them."""
     out = str(make_run(tmp_path, checkpoints).output_dir)
     code, err = run(NEWSMATCH_OUTPUT_DIR=out, NEWSMATCH_SPLIT="tset")
-    assert (code, "has no tset part" in err) == (2, True)
+    assert (code, "has no tset split" in err) == (2, True)
     code, err = run("--split", "tost", NEWSMATCH_OUTPUT_DIR=out, NEWSMATCH_SPLIT="tset")
-    assert (code, "has no tost part" in err) == (2, True)
+    assert (code, "has no tost split" in err) == (2, True)
 
 
 def test_without_gradio(run, monkeypatch):

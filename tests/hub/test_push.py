@@ -24,7 +24,7 @@ from hf_newsmatch.configs import AppArguments, CardArguments, PushArguments
 from hf_newsmatch.errors import NewsMatchError
 from hf_newsmatch.experiment.folder import Experiment
 from hf_newsmatch.experiment.publishing import collect_uploads, take_push
-from hf_newsmatch.explorer.collection import open_showcase
+from hf_newsmatch.explorer.explorer import open_explorer
 from hf_newsmatch.hub.card import find_license
 from hf_newsmatch.hub.push import check_repo_id
 from tests.utils.fake_hub import READER, WRITER, FakeHub, Fault
@@ -423,8 +423,8 @@ SHOW = """
 import json, os
 os.chdir({base!r})
 from hf_newsmatch.configs import AppArguments
-from hf_newsmatch.explorer.collection import open_showcase
-shown = open_showcase(AppArguments(hub_model_id="ann/news", articles_file={articles!r}))
+from hf_newsmatch.explorer.explorer import open_explorer
+shown = open_explorer(AppArguments(hub_model_id="ann/news", articles_file={articles!r}))
 ranks = {{alpha: [hit.image_id for hit in shown.rank("title 7", alpha, 20)] for alpha in shown.models.alphas}}
 print(json.dumps([shown.models.start, shown.models.step, ranks, shown.texts[0]]))
 """
@@ -447,7 +447,7 @@ def test_a_family_as_the_page_in_app_takes_it(client, hub, run_folder, checkpoin
     assert start == Experiment.open(run_folder).record.wise_ft.alpha
     assert (step, len(ranks)) == (0.1, 11)
     shutil.copytree(run_folder, tmp_path / "copy")
-    here = open_showcase(AppArguments(output_dir=str(tmp_path / "copy"), articles_file=articles))
+    here = open_explorer(AppArguments(output_dir=str(tmp_path / "copy"), articles_file=articles))
     for alpha, image_ids in ranks.items():
         assert [hit.image_id for hit in here.rank("title 7", float(alpha), 20)] == image_ids
     assert text == here.texts[0]

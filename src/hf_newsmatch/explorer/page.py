@@ -7,7 +7,7 @@ import gradio as gr
 
 from ..configs import AppArguments
 from ..errors import NewsMatchError
-from .collection import Hit, Showcase, open_showcase
+from .explorer import Explorer, Hit, open_explorer
 
 ASK = "Type a headline, or choose an article."
 # each picture whole, its caption below it, and all of them at once
@@ -32,33 +32,33 @@ def launch(args: AppArguments) -> None:
     """Serve the page of the models and the collection that the arguments name, until it is stopped.
 
     Raises:
-        [`NewsMatchError`]: as [`open_showcase`].
+        [`NewsMatchError`]: as [`open_explorer`].
     """
-    showcase = open_showcase(args)
-    showcase.prepare()
-    page = build(showcase, args)
+    explorer = open_explorer(args)
+    explorer.prepare()
+    page = build(explorer, args)
     page.launch(share=False, ssr_mode=False, css=STYLE, head=RELEASE, footer_links=["gradio"])
 
 
-def build(showcase: Showcase, args: AppArguments) -> gr.Blocks:
+def build(explorer: Explorer, args: AppArguments) -> gr.Blocks:
     """The page."""
-    models, size = showcase.models, len(showcase.image_ids)
+    models, size = explorer.models, len(explorer.image_ids)
 
     def column(name: str, alpha: float, text: str) -> tuple[str, list[tuple[str, str]]]:
         """What stands above the pictures of one model, and the pictures with their captions."""
         heading = f"### {name}"
         if not text:
             return heading, []
-        hits = showcase.rank(text, alpha, args.k)
+        hits = explorer.rank(text, alpha, args.k)
         verdict = next((f"true picture at rank **{hit.rank:,}** of {size:,}" for hit in hits if hit.true), "")
-        return f"{heading}\n{verdict}", [(str(showcase.thumbnail(hit.image_id)), caption(hit)) for hit in hits]
+        return f"{heading}\n{verdict}", [(str(explorer.thumbnail(hit.image_id)), caption(hit)) for hit in hits]
 
     def wise_ft(alpha: float, text: str) -> tuple:
         return column(f"WiSE-FT, alpha {alpha:g}", alpha, text)
 
     def rank(text: str, alpha: float) -> tuple:
         text = text.strip()
-        article = gr.skip() if showcase.is_article(text) else None  # what was edited is no longer the article's
+        article = gr.skip() if explorer.is_article(text) else None  # what was edited is no longer the article's
         zero_shot, fine_tuned = column("Zero-shot", 0.0, text), column("Fine-tuned", 1.0, text)
         return article, "" if text else ASK, *zero_shot, *wise_ft(alpha, text), *fine_tuned
 
@@ -67,7 +67,7 @@ def build(showcase: Showcase, args: AppArguments) -> gr.Blocks:
         return alpha, alpha, *wise_ft(alpha, text.strip())
 
     def fill(article: int | None) -> Any:
-        return gr.skip() if article is None else showcase.texts[article]
+        return gr.skip() if article is None else explorer.texts[article]
 
     with gr.Blocks(title="hf-newsmatch", analytics_enabled=False, delete_cache=(86400, 86400)) as page:
         gr.Markdown(
@@ -77,15 +77,15 @@ def build(showcase: Showcase, args: AppArguments) -> gr.Blocks:
         )
         with gr.Row():
             articles = gr.Dropdown(
-                [(title, place) for place, title in enumerate(showcase.titles)],
-                value=0 if showcase.titles else None,
+                [(title, place) for place, title in enumerate(explorer.titles)],
+                value=0 if explorer.titles else None,
                 label="Article",
                 info="Its true picture is marked, where it is known.",
-                visible=bool(showcase.titles),
+                visible=bool(explorer.titles),
                 min_width=300,
             )
             text = gr.Textbox(
-                showcase.texts[0] if showcase.texts else "",
+                explorer.texts[0] if explorer.texts else "",
                 label="Headline",
                 info="What CLIP reads.",
                 placeholder=ASK,

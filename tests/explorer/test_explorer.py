@@ -17,8 +17,9 @@ from hf_newsmatch.experiment import demo_run as run
 from hf_newsmatch.experiment.folder import Experiment
 from hf_newsmatch.experiment.merging import make_alpha, make_wise_ft
 from hf_newsmatch.experiment.record import Endpoints
-from hf_newsmatch.explorer import collection as showcase
-from hf_newsmatch.explorer.collection import GRID, AlphaModels, Showcase, models_of_run, open_showcase
+from hf_newsmatch.explorer import explorer
+from hf_newsmatch.explorer.explorer import Explorer, open_explorer
+from hf_newsmatch.explorer.models import GRID, AlphaModels, experiment_models
 from hf_newsmatch.merging import interpolation
 from hf_newsmatch.models.weights import holds_weights, weights_sha256
 from tests.utils.explored_run import make_run
@@ -44,11 +45,11 @@ def made(monkeypatch) -> list[float]:
     return alphas
 
 
-def opened(experiment: Experiment, **flags) -> Showcase:
-    return open_showcase(AppArguments(output_dir=str(experiment.output_dir), **flags))
+def opened(experiment: Experiment, **flags) -> Explorer:
+    return open_explorer(AppArguments(output_dir=str(experiment.output_dir), **flags))
 
 
-def true_pictures(shown: Showcase, text: str) -> list[str]:
+def true_pictures(shown: Explorer, text: str) -> list[str]:
     return [hit.image_id for hit in shown.rank(text, 0.0, 1) if hit.true]
 
 
@@ -58,7 +59,7 @@ def folders(experiment: Experiment) -> set[str]:
 
 @torch.no_grad()
 def expected(experiment: Experiment, checkpoints, alpha: float, text: str) -> tuple[list[str], torch.Tensor]:
-    """The pictures of the test part, best first, and their similarities, by transformers alone."""
+    """The pictures of the test split, best first, and their similarities, by transformers alone."""
     model, other = (CLIPModel.from_pretrained(checkpoints / name) for name in ("zero_shot", "fine_tuned"))
     weights = other.state_dict()
     model.load_state_dict(
@@ -160,7 +161,7 @@ def test_models_that_are_there(experiment, made):
     make_wise_ft(experiment, 0.35)
     make_alpha(experiment, 0.4)
     made.clear()
-    models = models_of_run(experiment)
+    models = experiment_models(experiment)
     assert (models.start, models.step, models.alphas) == (0.35, 0.01, sorted([*GRID, 0.35]))
     assert models.checkpoint(0.35)[0] == str(experiment.output_dir / "wise_ft")
     assert models.checkpoint(0.4)[0] == str(experiment.output_dir / "wise_ft_alpha_0.40")
@@ -170,14 +171,14 @@ def test_models_that_are_there(experiment, made):
 @pytest.mark.parametrize(("alpha", "start"), [(0, 0.0), (1, 1.0), (0.7, 0.7)])
 def test_a_chosen_alpha_on_the_grid(experiment, alpha, start):
     make_wise_ft(experiment, alpha)
-    models = models_of_run(experiment)
+    models = experiment_models(experiment)
     assert (models.start, models.step, models.alphas) == (start, 0.1, list(GRID))
 
 
 @pytest.mark.parametrize("options", [{"alpha_vision": 0.3}, {"alphas": {"text_model.*": 0.1}}])
 def test_a_model_of_several_alphas_is_none_of_one(experiment, options):
     make_wise_ft(experiment, 0.7, options, **options)
-    models = models_of_run(experiment)
+    models = experiment_models(experiment)
     assert models.start == 0.5
     assert models.checkpoint(0.7)[0] == str(experiment.output_dir / "wise_ft_alpha_0.70")
 
@@ -186,7 +187,7 @@ def test_extrapolated_models_are_left_out(experiment):
     for alpha in (-0.3, 1.2, 0.12345):
         make_alpha(experiment, alpha, extrapolate=True)
     make_wise_ft(experiment, 1.5, extrapolate=True)
-    models = models_of_run(experiment)
+    models = experiment_models(experiment)
     assert (models.start, models.alphas) == (0.5, list(GRID))
 
 
@@ -201,7 +202,7 @@ def test_stale_models_are_not_used(experiment, checkpoints, made):
     experiment.record.wise_ft.endpoints = Endpoints("0" * 64, "1" * 64)
     experiment.save()
     made.clear()
-    models = models_of_run(experiment)
+    models = experiment_models(experiment)
     assert models.start == 0.5
     for alpha in (0.2, 0.4, 0.6, 0.7):
         models.checkpoint(alpha)
@@ -219,9 +220,9 @@ def test_a_run_that_is_trained_again_while_the_page_is_open(experiment, checkpoi
 
 def test_embeddings_outlive_their_model(experiment, checkpoints, monkeypatch):
     embedded = []
-    original = showcase.NewsMatcher.embed_images
+    original = explorer.NewsMatcher.embed_images
     monkeypatch.setattr(
-        showcase.NewsMatcher, "embed_images", lambda *args: embedded.append(1) or original(*args, progress=False)
+        explorer.NewsMatcher, "embed_images", lambda *args: embedded.append(1) or original(*args, progress=False)
     )
     shown = opened(experiment)
     alphas = (0.0, 0.1, 0.2, 0.3, 0.4, 1.0)
@@ -229,10 +230,10 @@ def test_embeddings_outlive_their_model(experiment, checkpoints, monkeypatch):
     assert [shown.rank("title", alpha, 5) for alpha in alphas] == answers
     assert len(embedded) == len(alphas)
     assert {0.0, 1.0} < shown._ready.keys()
-    assert len(shown._ready) == 2 + showcase.LOADED
+    assert len(shown._ready) == 2 + explorer.LOADED
     # of another model, they are made again
     gone = next(alpha for alpha in alphas if alpha not in shown._ready)
-    shutil.copytree(checkpoints / "zero_shot", models_of_run(experiment).checkpoint(gone)[0], dirs_exist_ok=True)
+    shutil.copytree(checkpoints / "zero_shot", experiment_models(experiment).checkpoint(gone)[0], dirs_exist_ok=True)
     assert shown.rank("title", gone, 5) == answers[0]
     assert len(embedded) == len(alphas) + 1
 
@@ -279,7 +280,7 @@ def test_other_pictures_and_articles(experiment, tmp_path):
     assert true_pictures(without_gold, without_gold.texts[2]) == []
 
 
-def test_the_other_part(experiment):
+def test_the_other_split(experiment):
     shown = opened(experiment, split="validation")
     assert len(shown.titles) == len(experiment.data().validation)
 
@@ -288,7 +289,7 @@ def test_the_other_part(experiment):
     ("flags", "message"),
     [
         ({"output_dir": "absent"}, "absent holds no experiment"),
-        ({"split": "tset"}, "has no tset part, only validation, test"),
+        ({"split": "tset"}, "has no tset split, only validation, test"),
         ({"images": "absent"}, "absent"),
         ({"hub_model_id": "ann/news"}, "name pictures with --images"),
         ({"hub_model_id": "news", "images": "x"}, "lacks the user or organisation"),
@@ -297,12 +298,12 @@ def test_the_other_part(experiment):
 )
 def test_refusals(experiment, flags, message):
     with pytest.raises(NewsMatchError, match=message):
-        open_showcase(AppArguments(**{"output_dir": str(experiment.output_dir), **flags}))
+        open_explorer(AppArguments(**{"output_dir": str(experiment.output_dir), **flags}))
 
 
 def test_nothing_fine_tuned_yet(experiment):
     shutil.rmtree(experiment.output_dir / "fine_tuned")
-    with pytest.raises(NewsMatchError, match=r"no fine-tuned model yet; run scripts/train\.py"):
+    with pytest.raises(NewsMatchError, match=r"no fine-tuned model yet; run `hf-newsmatch train`"):
         opened(experiment)
 
 
@@ -319,22 +320,22 @@ def test_no_usable_picture(experiment, tmp_path):
 def test_the_demo_is_made_where_it_is_missing(experiment, tmp_path, monkeypatch):
     """Only in the default's folder, and only where there is nothing, or an interrupted demo."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(showcase, "make_demo_run", lambda folder: made.append(folder) or experiment)
+    monkeypatch.setattr(explorer, "make_demo_run", lambda folder: made.append(folder) or experiment)
     made, args = [], AppArguments()
-    open_showcase(args)
+    open_explorer(args)
     assert made == [DEFAULT_OUTPUT_DIR]
 
     shutil.copytree(experiment.output_dir, DEFAULT_OUTPUT_DIR)
     record = tmp_path / DEFAULT_OUTPUT_DIR / "newsmatch.json"
-    open_showcase(args)
+    open_explorer(args)
     shutil.rmtree(tmp_path / DEFAULT_OUTPUT_DIR / "fine_tuned")
     with pytest.raises(NewsMatchError, match="no fine-tuned model yet"):
-        open_showcase(args)
+        open_explorer(args)
     assert made == [DEFAULT_OUTPUT_DIR]
     text = json.loads(record.read_text())
     text["data"]["arguments"]["demo"] = "feed"
     record.write_text(json.dumps(text))
-    open_showcase(args)
+    open_explorer(args)
     assert made == [DEFAULT_OUTPUT_DIR] * 2
 
 

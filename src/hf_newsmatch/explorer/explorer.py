@@ -1,17 +1,13 @@
-"""What the page in `app/` shows: pictures ranked by the models between zero-shot and fine-tuned."""
+"""A collection of pictures ranked by the models between zero-shot and fine-tuned, for the page and for notebooks."""
 
-import math
-import re
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from datasets import Dataset
-from huggingface_hub import HfApi, constants, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
 
 from ..configs import DEFAULT_OUTPUT_DIR, AppArguments, DataArguments
 from ..data.corpus import load_test_split
@@ -21,154 +17,14 @@ from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from ..errors import NewsMatchError
 from ..experiment.demo_run import make_demo_run
 from ..experiment.folder import Experiment
-from ..experiment.layout import alpha_folder
-from ..experiment.merging import make_alpha
-from ..experiment.record import RECORD, Record
-from ..hub.errors import explained
-from ..hub.push import check_repo_id
-from ..merging.interpolation import check_alpha, interpolate
+from ..experiment.layout import Layout
 from ..models.weights import weights_sha256
 from ..retrieval.matcher import NewsMatcher
 from ..utils.files import atomic_path
+from .models import AlphaModels, experiment_models, published_models
 
-GRID = tuple(step / 10 for step in range(11))
-STEPS = (0.1, 0.01, 0.001)  # of a slider; alphas between the last are left out
-START = 0.5  # where no alpha was chosen: the paper's on two of its three data sets
 LOADED = 3  # models between zero-shot and fine-tuned in memory at a time; a ViT-B/32 takes 0.6 GB
 THUMBNAIL = 320  # longer side, in pixels
-_BRANCH = re.compile(r"alpha-(\d\.\d+)")
-
-Checkpoint = tuple[str, str | None]  # a folder or Hub id, and its revision
-
-
-class AlphaModels:
-    """The models of one fine-tuning by alpha: those that are there, and those that can be made.
-
-    Args:
-        zero_shot, fine_tuned (`tuple[str, str | None]`):
-            The checkpoints at alpha 0 and 1, each a folder or Hub id and its revision.
-        between (`Mapping[float, tuple[str, str | None]]`):
-            Those that are there, by alpha.
-        make (`Callable[[float], str]`):
-            Makes the model of an alpha and gives its folder.
-        chosen (`float`, *optional*):
-            The alpha that was chosen, when its model is there.
-
-    Attributes:
-        alphas (`list[float]`):
-            Those that have a model or get one when asked for: 0, 0.1 … 1, and all that are there.
-        step (`float`):
-            Of a slider that can stand at each of them.
-        start (`float`):
-            Where it stands at first: the chosen alpha, if there is one.
-    """
-
-    def __init__(
-        self,
-        zero_shot: Checkpoint,
-        fine_tuned: Checkpoint,
-        between: Mapping[float, Checkpoint],
-        make: Callable[[float], str],
-        chosen: float | None = None,
-    ):
-        inside = {alpha: found for alpha, found in between.items() if 0 < alpha < 1 and _is_multiple(alpha, STEPS[-1])}
-        self._there, self._make = {0.0: zero_shot, **inside, 1.0: fine_tuned}, make
-        self.alphas = sorted({*GRID, *self._there})
-        self.step = next(step for step in STEPS if all(_is_multiple(alpha, step) for alpha in self.alphas))
-        self.start = START if chosen not in self._there else chosen
-
-    def snap(self, alpha: float, before: float | None = None) -> float:
-        """The nearest of the `alphas`; where that is the one `before`, the next in the direction of the move.
-
-        So a slider of small steps gets from each to the next.
-
-        Raises:
-            [`NewsMatchError`]: on what is no alpha.
-        """
-        check_alpha(alpha)
-        others = [stop for stop in self.alphas if before is None or (stop - before) * (alpha - before) > 0]
-        return min(others or self.alphas, key=lambda stop: abs(stop - alpha))
-
-    def checkpoint(self, alpha: float) -> Checkpoint:
-        """The model of one of the `alphas`, made when it is not there."""
-        if alpha not in self._there:
-            self._there[alpha] = (self._make(alpha), None)
-        return self._there[alpha]
-
-
-def _is_multiple(alpha: float, step: float) -> bool:
-    return math.isclose(alpha / step, round(alpha / step), abs_tol=1e-6)
-
-
-def models_of_run(experiment: Experiment) -> AlphaModels:
-    """The models of a run; new ones are made in its folder, as `scripts/interpolate.py --alpha 0.2 0.4` does.
-
-    Raises:
-        [`NewsMatchError`]: when nothing was fine-tuned yet, or the base model has changed since.
-    """
-    folder = experiment.output_dir
-    if not experiment.has_model("fine_tuned"):
-        raise NewsMatchError(f"{folder} has no fine-tuned model yet; run scripts/train.py first.")
-    between = {
-        made.alpha: (str(folder / name), None)
-        for name, made in experiment.record.alphas.items()
-        if experiment.has_alpha(name)
-    }
-    chosen = experiment.record.wise_ft.one_alpha if experiment.has_model("wise_ft") else None
-    if chosen is not None:
-        between[chosen] = (experiment.checkpoint("wise_ft"), None)
-
-    def make(alpha: float) -> str:
-        now = Experiment.open(folder)  # the scripts may have added to the record
-        if not now.has_model("fine_tuned") or now.endpoints() != experiment.endpoints():
-            raise NewsMatchError(f"{folder} was trained again since this page started; start it again.")
-        return str(make_alpha(now, alpha, progress=False))
-
-    zero_shot = experiment.checkpoint("zero_shot"), experiment.revision("zero_shot")
-    return AlphaModels(zero_shot, (experiment.checkpoint("fine_tuned"), None), between, make, chosen)
-
-
-def models_of_family(repo_id: str) -> tuple[AlphaModels, Experiment]:
-    """The models that `scripts/push_to_hub.py --family` published; others are made in a temporary folder.
-
-    Returns:
-        `tuple`: the models, each as it is published now, and the record of their run.
-
-    Raises:
-        [`NewsMatchError`]: when the repository cannot be read or holds no family.
-    """
-    check_repo_id(repo_id)
-    with explained(repo_id, again="try again"):
-        commits = {branch.name: branch.target_commit for branch in HfApi().list_repo_refs(repo_id).branches}
-        try:
-            file = hf_hub_download(repo_id, RECORD, revision=commits[constants.DEFAULT_REVISION])
-            record = Record.load(file)
-            experiment = Experiment(repo_id, record)
-            zero_shot = experiment.checkpoint("zero_shot"), experiment.revision("zero_shot")
-        except (EntryNotFoundError, KeyError, NewsMatchError) as error:
-            raise NewsMatchError(
-                f"{repo_id} has no {RECORD} of a run; scripts/push_to_hub.py publishes one with the model."
-            ) from error
-    found = {name: _BRANCH.fullmatch(name) for name in commits}
-    between = {float(match[1]): (repo_id, commits[name]) for name, match in found.items() if match}
-    main, chosen = (repo_id, commits[constants.DEFAULT_REVISION]), 1.0
-    if record.wise_ft is not None:
-        chosen = record.wise_ft.one_alpha
-    if chosen is not None:
-        between[chosen] = main
-    if 1.0 not in between:
-        raise NewsMatchError(
-            f"{repo_id} has no branch alpha-1.00, the fine-tuned model; scripts/push_to_hub.py --family sends it."
-        )
-    fine_tuned = between[1.0]
-    folder = tempfile.TemporaryDirectory(prefix="newsmatch-")
-
-    def make(alpha: float) -> str:
-        target = Path(folder.name) / alpha_folder(alpha)
-        revisions = {"zero_shot_revision": zero_shot[1], "fine_tuned_revision": fine_tuned[1]}
-        return str(interpolate(zero_shot[0], fine_tuned[0], alpha, target, **revisions, progress=False))
-
-    return AlphaModels(zero_shot, fine_tuned, between, make, chosen), experiment
 
 
 @dataclass(frozen=True)
@@ -192,7 +48,7 @@ class Hit:
     true: bool
 
 
-class Showcase:
+class Explorer:
     """A collection of pictures, and articles to choose from, ranked by the models of one fine-tuning.
 
     Safe to use from several threads.
@@ -296,7 +152,7 @@ class Showcase:
         return matcher, embeds
 
 
-def open_showcase(args: AppArguments) -> Showcase:
+def open_explorer(args: AppArguments) -> Explorer:
     """The models and the collection that the arguments name. The default's demo is made when it is not there.
 
     Raises:
@@ -306,14 +162,14 @@ def open_showcase(args: AppArguments) -> Showcase:
     if args.hub_model_id:
         if not (args.images or args.articles_file):
             raise NewsMatchError("--hub_model_id names models only; name pictures with --images or --articles_file.")
-        models, experiment = models_of_family(args.hub_model_id)
+        models, experiment = published_models(args.hub_model_id)
     else:
         experiment = _run(args.output_dir)
-        models = models_of_run(experiment)
+        models = experiment_models(experiment)
         if not (args.images or args.articles_file):
             parts = experiment.data().splits
             if args.split not in parts:
-                raise NewsMatchError(f"{args.output_dir} has no {args.split} part, only {', '.join(parts)}.")
+                raise NewsMatchError(f"{args.output_dir} has no {args.split} split, only {', '.join(parts)}.")
             part = parts[args.split]
     if args.articles_file:
         data_args = DataArguments(
@@ -321,18 +177,18 @@ def open_showcase(args: AppArguments) -> Showcase:
         )
         part, _ = load_test_split(data_args)
     if part is not None:
-        return Showcase(models, part.images, part.articles, part.gold, experiment.text_fields)
+        return Explorer(models, part.images, part.articles, part.gold, experiment.text_fields)
     images = load_images(args.images)
     images = drop_unusable(images, check_pictures(images))
     if not len(images):
         raise NewsMatchError(f"None of the pictures of {args.images} is usable.")
-    return Showcase(models, images)
+    return Explorer(models, images)
 
 
 def _run(output_dir: str) -> Experiment:
     """The run in a folder; the demo's is made where none is, or one that was interrupted."""
     if output_dir == DEFAULT_OUTPUT_DIR:
-        if not (Path(output_dir) / RECORD).is_file():
+        if not Layout(Path(output_dir)).record.is_file():
             return make_demo_run(output_dir)
         experiment = Experiment.open(output_dir)
         if experiment.record.data.arguments.demo and not experiment.has_model("fine_tuned"):
