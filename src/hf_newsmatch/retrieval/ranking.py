@@ -12,12 +12,12 @@ import torch
 from datasets import Dataset, Image
 from transformers import CLIPModel, ProcessorMixin
 
+from ..configs import MAX_RANK
 from ..data.text import DEFAULT_TEXT_FIELDS, join_text
 from ..errors import NewsMatchError, first_sentence
 from ..utils.files import atomic_path
 from .embeddings import embed_images, embed_texts
 
-MAX_RANK = 100  # what the task accepts of each article's list
 CHUNK = 2**23  # similarities held at a time: 32 MiB in float32, so few that they stay near the processor
 
 
