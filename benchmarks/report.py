@@ -27,6 +27,7 @@ from hf_newsmatch.configs import DataArguments, ModelArguments
 from hf_newsmatch.demo.newsroom import write_newsroom
 from hf_newsmatch.errors import exits_cleanly
 from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.experiment.record import InterpolatedRecord, TrainRecord
 from hf_newsmatch.models.loading import DEMO_MODEL, load_clip
 from hf_newsmatch.models.weights import save_checkpoint, weights_sha256
 from hf_newsmatch.report.page import write_report
@@ -58,7 +59,7 @@ def main() -> None:
         seconds = []
         for _ in range(args.repeats):
             start = time.perf_counter()
-            page = write_report(experiment.output_dir)
+            page = write_report(experiment)
             seconds.append(time.perf_counter() - start)
             logger.info("%.1f s", seconds[-1])
         files = [file for file in page.parent.rglob("*") if file.is_file()]
@@ -70,7 +71,7 @@ def main() -> None:
         )
         if args.profile:
             with cProfile.Profile() as profile:
-                write_report(experiment.output_dir, progress=False)
+                write_report(experiment, progress=False)
             pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
 
 
@@ -111,10 +112,10 @@ def make_run(folder: Path, articles: int, width: int) -> Experiment:
         save_checkpoint(*load_clip(DEMO_MODEL), experiment.output_dir / name)
         sha256 = weights_sha256(experiment.output_dir / name)
         if name == "fine_tuned":
-            experiment.record["train"] = {"sha256": sha256, "log_history": []}
+            experiment.record.train = TrainRecord(sha256)
         else:
-            made = {"sha256": sha256, "endpoints": experiment.endpoints()}
-            experiment.record["wise_ft"] = {"alpha": 1.0, "rule": "given", **made}
+            made = InterpolatedRecord(1.0, sha256, experiment.endpoints(), rule="given")
+            experiment.record.wise_ft = made
     for seed, run in enumerate(RUNS):
         generator = np.random.default_rng(seed)
         for split, part in data.parts.items():

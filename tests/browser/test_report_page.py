@@ -23,7 +23,7 @@ def run_folder(tmp_path_factory, checkpoints) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         # the readers strip markup: as if they had let it pass
         patch.setattr(page, "join_text", lambda row, fields: f"{TITLE} {row['title']}")
-        page.write_report(experiment.output_dir, progress=False)
+        page.write_report(experiment, progress=False)
     return experiment.output_dir
 
 

@@ -17,8 +17,7 @@ def steps(run, monkeypatch) -> list[tuple[str, str]]:
     taken = []
 
     def call(command):
-        script = next(place for place, word in enumerate(command) if word.endswith(".py"))
-        name, argv = Path(command[script]).stem, command[script + 1 :]
+        _, name, *argv = command[command.index("hf_newsmatch") :]
         taken.append((Path(argv[argv.index("--output_dir") + 1]).name, name))
         code, _, errors = run(name, *argv)
         print(errors)
@@ -52,7 +51,7 @@ def test_it_goes_on_after_a_failure_and_with_what_is_not_done(run, steps, checkp
     assert "Table 2" not in printed
     made = json.loads((out / "reproduce.json").read_text())
     assert list(made["results"]) == ["rt"]
-    assert "train.py" in made["failed"]["tw"]
+    assert "`hf-newsmatch train`" in made["failed"]["tw"]
     assert str(data / "rss" / "articles.tsv") in made["failed"]["rss"]
 
     # mended, the same command takes what was not taken

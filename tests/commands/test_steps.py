@@ -162,10 +162,8 @@ def test_several_alphas_have_folders_of_their_own(run, trained):
     assert run("interpolate", "--output_dir", trained, "--alpha", -0.3, 0.4, "--extrapolate")[0] == 0
     record = json.loads((trained / "newsmatch.json").read_text())
     names = ["wise_ft_alpha_0.40", "wise_ft_alpha_1.00", "wise_ft_alpha_0.125", "wise_ft_alpha_-0.30"]
-    assert {name: made["alpha"] for name, made in record["wise_ft_family"].items()} == dict(
-        zip(names, [0.4, 1, 0.125, -0.3])
-    )
-    for name, made in record["wise_ft_family"].items():
+    assert {name: made["alpha"] for name, made in record["alphas"].items()} == dict(zip(names, [0.4, 1, 0.125, -0.3]))
+    for name, made in record["alphas"].items():
         assert made["sha256"] == weights_sha256(trained / name)
     assert made["endpoints"] == before["endpoints"]
     # the run's own WiSE-FT model is still what it was
@@ -425,7 +423,7 @@ def test_interpolate_refuses_alpha(run, tmp_path, alpha):
 def test_later_steps_need_a_run(run, tmp_path, name):
     code, _, err = run(name, "--output_dir", tmp_path / "absent")
     assert code == 2
-    assert "holds no run" in one_sentence(err)
+    assert "holds no experiment" in one_sentence(err)
 
 
 def test_evaluate_refuses(run, tmp_path):
@@ -450,7 +448,7 @@ def test_predict_refuses(run, checkpoints, tmp_path):
     for flags, message in (
         (["--runs", "fine_tuned"], "no model for the run 'fine_tuned'"),
         (["--runs", "best"], "no model for the run 'best'"),
-        (["--splits", "train"], "no train part"),
+        (["--splits", "train"], "no train split"),
         (["--articles_file", "other.tsv"], "was made with --articles_file"),
         (["--k", "0"], "k must be at least 1"),
         (["--model_name_or_path", "somebody/other"], "not from somebody/other"),
@@ -464,7 +462,7 @@ def test_the_data_of_the_run_is_what_the_reader_gives(train, tmp_path):
     news = write_news_folder(tmp_path / "news")
     assert train("--articles_file", news / "articles.tsv", "--output_dir", tmp_path / "out")[0] == 0
     split = json.loads((tmp_path / "out" / "newsmatch.json").read_text())["data"]["split"]
-    assert sum(part["rows"] for part in split["parts"].values()) == len(load_pairs(news / "articles.tsv"))
+    assert sum(part["rows"] for part in split["splits"].values()) == len(load_pairs(news / "articles.tsv"))
 
 
 @pytest.fixture
@@ -612,9 +610,9 @@ def test_ranking_again(run, checkpoints, tmp_path):
     image_embeds = embed_images(*model, [row["image"] for row in before], progress=False)
     test = data.parts["test"]
     for method in RERANKINGS:
-        made = experiment.record["runs"]["test"][f"zero_shot+{method}"]
-        assert made["model_sha256"] == experiment.record["runs"]["test"]["zero_shot"]["model_sha256"]
-        chosen = made["rerank"]
+        made = experiment.record.runs["test"][f"zero_shot+{method}"]
+        assert made.model_sha256 == experiment.record.runs["test"]["zero_shot"].model_sha256
+        chosen = made.rerank
         assert chosen["validation"]["gain"]["low"] <= chosen["validation"]["gain"]["high"]
         known = {
             "querybank": {"bank": text_embeds},

@@ -1,8 +1,5 @@
 """The parts of scripts/study.py, without its long road."""
 
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -17,13 +14,15 @@ from hf_newsmatch import (
 )
 from hf_newsmatch.configs import DataArguments, ModelArguments
 from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.experiment.record import TrainRecord
 from hf_newsmatch.metrics import bootstrap_intervals
+from hf_newsmatch.studies import seeds
 from tests.utils.news import write_news_folder
 
 
 @pytest.fixture(scope="module")
 def study() -> dict:
-    return runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "study.py"))
+    return vars(seeds)
 
 
 def test_every_rule_is_scored_on_the_test_part(study, checkpoints, tmp_path):
@@ -36,7 +35,7 @@ def test_every_rule_is_scored_on_the_test_part(study, checkpoints, tmp_path):
     args = ContrastiveTrainingArguments(
         output_dir=str(tmp_path), num_train_epochs=1, per_device_train_batch_size=8, use_cpu=True, report_to="none"
     )
-    experiment.record["train"] = {"arguments": args.to_dict(), "processes": 1}
+    experiment.record.train = TrainRecord(None, args.to_dict())
     (tmp_path / "run" / "fine_tuned").symlink_to(checkpoints / "fine_tuned")
     result = study["choose_by_every_rule"](experiment, "mrr@100", 2)
     part = data.parts["test"]
@@ -58,7 +57,7 @@ def test_every_rule_is_scored_on_the_test_part(study, checkpoints, tmp_path):
     assert result["alphas"]["best"] == choose_alpha(validation, "best", "mrr@100")
 
     # a second time nothing is trained or embedded
-    del experiment.record["train"]
+    experiment.record.train = None
     again = study["choose_by_every_rule"](experiment, "mrr@100", 2)
     assert again["alphas"] == result["alphas"]
 

@@ -86,7 +86,7 @@ def test_later_steps_read_the_same_from_the_cache(news, marian, checkpoints, mon
     model_args = ModelArguments(model_name_or_path=str(checkpoints / "zero_shot"))
     experiment, data = Experiment.create(news / "run", arguments(news, marian), model_args)
     experiment.save()
-    assert experiment.record["data"]["translation"]["sentences"] == 2 * (len(SENTENCES) + 5)
+    assert experiment.record.data.translation.sentences == 2 * (len(SENTENCES) + 5)
 
     class Loaded(english.Translator):
         def __init__(self, *args, **kwargs):

@@ -6,6 +6,7 @@ import pytest
 from hf_newsmatch import NewsMatchError, Ranking, write_predictions
 from hf_newsmatch.configs import DataArguments, ModelArguments
 from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.experiment.record import InterpolatedRecord, TrainRecord
 from hf_newsmatch.utils.files import sha256
 from tests.utils.news import arguments, with_test_lists, write_news_folder, write_test_lists
 
@@ -26,14 +27,14 @@ def test_the_record_gives_the_same_data_again(news, model_args, tmp_path):
     experiment.start()
     again = Experiment.open(tmp_path / "run")
     assert again.text_fields == ["title"]
-    assert again.record == json.loads((tmp_path / "run" / "newsmatch.json").read_text())
+    assert again.record.to_json() == json.loads((tmp_path / "run" / "newsmatch.json").read_text())
     for name in ("train", "validation"):
         assert getattr(again.data(), name)["article_id"][:] == getattr(data, name)["article_id"][:]
     assert again.data().parts["test"].gold == data.parts["test"].gold
-    base = again.record["base_model"]
-    assert base["id"] == model_args.model_name_or_path
-    assert base["sha256"] == sha256(model_args.model_name_or_path + "/model.safetensors")
-    assert again.record["data"]["files"]["articles_file"]["sha256"] == sha256(news / "articles.tsv")
+    base = again.record.base_model
+    assert base.id == model_args.model_name_or_path
+    assert base.sha256 == sha256(model_args.model_name_or_path + "/model.safetensors")
+    assert again.record.data.files["articles_file"].sha256 == sha256(news / "articles.tsv")
 
 
 def test_data_that_changed_is_refused(news, model_args, tmp_path):
@@ -47,7 +48,7 @@ def test_data_that_changed_is_refused(news, model_args, tmp_path):
 def test_a_test_list_may_come_after_the_training(news, model_args, tmp_path):
     experiment, before = Experiment.create(tmp_path / "run", arguments(news, holdout_test=False), model_args)
     experiment.start()
-    experiment.record["runs"] = {"validation": {}, "test": {}}
+    experiment.record.runs = {"validation": {}, "test": {}}
     write_test_lists(news, write_news_folder(tmp_path / "later", count=5, first=50, shared=0))
     for picture in (tmp_path / "later" / "images").iterdir():
         picture.rename(news / "images" / picture.name)
@@ -56,7 +57,7 @@ def test_a_test_list_may_come_after_the_training(news, model_args, tmp_path):
     after = Experiment.open(tmp_path / "run").data()
     assert after.validation["article_id"][:] == before.validation["article_id"][:]
     assert len(after.parts["test"].articles) == 5
-    assert experiment.record["runs"] == {"validation": {}}
+    assert experiment.record.runs == {"validation": {}}
     with pytest.raises(NewsMatchError, match="was made with --articles_file"):
         experiment.use_test_files(DataArguments(articles_file="other.tsv"))
 
@@ -65,15 +66,15 @@ def test_runs_are_registered_and_stale_ones_refused(news, model_args, tmp_path, 
     experiment, data = Experiment.create(tmp_path / "run", arguments(news), model_args)
     experiment.start()
     part = data.parts["test"]
-    experiment.run_file("test", "zero_shot").parent.mkdir(parents=True)
-    experiment.run_file("test", "zero_shot").write_text(f"{part.articles['article_id'][0]}\tP0\n")
+    experiment.layout.run("test", "zero_shot").parent.mkdir(parents=True)
+    experiment.layout.run("test", "zero_shot").write_text(f"{part.articles['article_id'][0]}\tP0\n")
     experiment.register_run("test", "zero_shot", part)
     again = Experiment.open(tmp_path / "run")
     assert again.predicted_splits() == ["test"]
     assert again.gold("test") == part.gold
     assert again.candidates("test") == part.images["image_id"][:]
     assert again.rankings("test")["zero_shot"].image_ids == [["P0"]]
-    again.record["runs"]["test"]["zero_shot"]["model_sha256"] = "another"
+    again.record.runs["test"]["zero_shot"].model_sha256 = "another"
     with pytest.raises(NewsMatchError, match="stale"):
         again.rankings("test")
 
@@ -97,7 +98,7 @@ def test_refuses(news, model_args, tmp_path, kwargs, message):
 
 
 def test_refuses_a_folder_without_a_run(tmp_path):
-    with pytest.raises(NewsMatchError, match="holds no run"):
+    with pytest.raises(NewsMatchError, match="holds no experiment"):
         Experiment.open(tmp_path)
     (tmp_path / "newsmatch.json").write_text("{")
     with pytest.raises(NewsMatchError, match="damaged"):
@@ -148,11 +149,11 @@ def test_wise_ft_of_other_endpoints_does_not_count(news, model_args, tmp_path):
         (tmp_path / "run" / run).mkdir()
         (tmp_path / "run" / run / "model.safetensors").write_bytes(b"x")
     assert not experiment.has_model("fine_tuned"), "it is not this run's"
-    experiment.record["train"] = {"sha256": "first"}
-    experiment.record["wise_ft"] = {"sha256": "between", "endpoints": experiment.endpoints()}
+    experiment.record.train = TrainRecord("first")
+    experiment.record.wise_ft = InterpolatedRecord(0.5, "between", experiment.endpoints())
     assert experiment.has_model("fine_tuned")
     assert experiment.has_model("wise_ft")
-    experiment.record["train"] = {"sha256": "second"}
+    experiment.record.train = TrainRecord("second")
     assert not experiment.has_model("wise_ft")
 
 
@@ -180,7 +181,7 @@ def test_rerankings_go_with_the_run_that_they_rank_again(news, model_args, tmp_p
     ranking = Ranking([part.articles["article_id"][0]], [["P0"]], [[0.5]])
 
     def write(run, **settings):
-        write_predictions(ranking, experiment.run_file("test", run))
+        write_predictions(ranking, experiment.layout.run("test", run))
         experiment.register_run("test", run, part, **settings)
 
     write("zero_shot")
@@ -195,7 +196,7 @@ def test_rerankings_go_with_the_run_that_they_rank_again(news, model_args, tmp_p
     assert list(experiment.rankings("test")) == order, "the same again changes nothing"
     write("ensemble", weight=0.25)
     assert list(experiment.rankings("test")) == order[:4]
-    assert not list(experiment.run_file("test", "x").parent.glob("ensemble+csls.*"))
-    experiment.record["runs"]["test"]["zero_shot+csls"]["model_sha256"] = "another"
+    assert not list(experiment.layout.run("test", "x").parent.glob("ensemble+csls.*"))
+    experiment.record.runs["test"]["zero_shot+csls"].model_sha256 = "another"
     with pytest.raises(NewsMatchError, match=r"zero_shot\+csls\.tsv is stale"):
         experiment.rankings("test")

@@ -13,6 +13,7 @@ from hf_newsmatch import (
 from hf_newsmatch.configs import DataArguments, ModelArguments
 from hf_newsmatch.experiment.folder import Experiment
 from hf_newsmatch.experiment.forward_chaining import fine_tune_again, sweep_folds, training_arguments
+from hf_newsmatch.experiment.record import TrainRecord
 from hf_newsmatch.models.weights import save_checkpoint
 from tests.utils.news import make_pairs, write_news_folder
 
@@ -75,7 +76,7 @@ def test_the_recipe_is_the_recorded_one(tmp_path):
         seed=7,
     )
     # as scripts/train.py records it, and JSON keeps it
-    recorded = json.loads(json.dumps({"arguments": {"overwrite": True, **args.to_dict()}, "processes": 3}))
+    recorded = TrainRecord(None, json.loads(json.dumps({"overwrite": True, **args.to_dict()})), processes=3)
     again = training_arguments(recorded, tmp_path / "again")
     differing = {name for name, value in args.to_dict().items() if again.to_dict()[name] != value}
     assert differing == {"output_dir", "per_device_train_batch_size", "push_to_hub", "save_only_model"}
@@ -111,6 +112,6 @@ def test_fine_tuning_again_gives_the_runs_own_model(checkpoints, tmp_path, optio
     trainer = ContrastiveTrainer(model, args, processor, data.train, data.validation)
     trainer.train()
     save_checkpoint(trainer.finished_model(), processor, tmp_path / "expected")
-    experiment.record["train"] = {"arguments": args.to_dict(), "processes": 1}
+    experiment.record.train = TrainRecord(None, args.to_dict())
     folder = fine_tune_again(experiment, tmp_path)(data.train, data.validation)
     assert (folder / "model.safetensors").read_bytes() == (tmp_path / "expected/model.safetensors").read_bytes()

@@ -14,11 +14,12 @@ from hf_newsmatch.configs import DEFAULT_OUTPUT_DIR, AppArguments
 from hf_newsmatch.data.images import open_picture
 from hf_newsmatch.demo import newsroom
 from hf_newsmatch.experiment import demo_run as run
-from hf_newsmatch.experiment import merging as family
 from hf_newsmatch.experiment.folder import Experiment
-from hf_newsmatch.experiment.merging import interpolate_run
+from hf_newsmatch.experiment.merging import make_alpha, make_wise_ft
+from hf_newsmatch.experiment.record import Endpoints
 from hf_newsmatch.explorer import collection as showcase
 from hf_newsmatch.explorer.collection import GRID, AlphaModels, Showcase, models_of_run, open_showcase
+from hf_newsmatch.merging import interpolation
 from hf_newsmatch.models.weights import holds_weights, weights_sha256
 from tests.utils.explored_run import make_run
 from tests.utils.news import make_picture
@@ -38,8 +39,8 @@ def made(monkeypatch) -> list[float]:
         alphas.append(alpha)
         return original(zero_shot, fine_tuned, alpha, *args, **kwargs)
 
-    original = family.interpolate
-    monkeypatch.setattr(family, "interpolate", interpolate)
+    original = interpolation.interpolate
+    monkeypatch.setattr(interpolation, "interpolate", interpolate)
     return alphas
 
 
@@ -110,7 +111,7 @@ def test_articles_of_the_same_text(checkpoints, tmp_path):
 
 
 def test_text_fields_are_the_runs(experiment):
-    experiment.record["data"]["arguments"]["text_fields"] = ["title"]
+    experiment.record.data.arguments.text_fields = ["title"]
     experiment.save()
     shown = opened(experiment)
     assert shown.texts == shown.titles
@@ -137,8 +138,8 @@ def test_a_model_is_made_once_and_registered(experiment, made):
     shown.prepare()
     assert made == [0.3, 0.5]
     assert folders(experiment) == {"wise_ft_alpha_0.30", "wise_ft_alpha_0.50"}
-    record = Experiment.open(experiment.output_dir).record["wise_ft_family"]
-    assert {name: entry["alpha"] for name, entry in record.items()} == {
+    record = Experiment.open(experiment.output_dir).record.alphas
+    assert {name: entry.alpha for name, entry in record.items()} == {
         "wise_ft_alpha_0.30": 0.3,
         "wise_ft_alpha_0.50": 0.5,
     }
@@ -156,8 +157,8 @@ def test_the_ends_are_not_copied(experiment, made):
 
 def test_models_that_are_there(experiment, made):
     """The chosen alpha is where the slider stands; one between the steps makes them smaller."""
-    interpolate_run(experiment, 0.35, "wise_ft")
-    interpolate_run(experiment, 0.4)
+    make_wise_ft(experiment, 0.35)
+    make_alpha(experiment, 0.4)
     made.clear()
     models = models_of_run(experiment)
     assert (models.start, models.step, models.alphas) == (0.35, 0.01, sorted([*GRID, 0.35]))
@@ -168,14 +169,14 @@ def test_models_that_are_there(experiment, made):
 
 @pytest.mark.parametrize(("alpha", "start"), [(0, 0.0), (1, 1.0), (0.7, 0.7)])
 def test_a_chosen_alpha_on_the_grid(experiment, alpha, start):
-    interpolate_run(experiment, alpha, "wise_ft")
+    make_wise_ft(experiment, alpha)
     models = models_of_run(experiment)
     assert (models.start, models.step, models.alphas) == (start, 0.1, list(GRID))
 
 
 @pytest.mark.parametrize("options", [{"alpha_vision": 0.3}, {"alphas": {"text_model.*": 0.1}}])
 def test_a_model_of_several_alphas_is_none_of_one(experiment, options):
-    interpolate_run(experiment, 0.7, "wise_ft", options, **options)
+    make_wise_ft(experiment, 0.7, options, **options)
     models = models_of_run(experiment)
     assert models.start == 0.5
     assert models.checkpoint(0.7)[0] == str(experiment.output_dir / "wise_ft_alpha_0.70")
@@ -183,21 +184,21 @@ def test_a_model_of_several_alphas_is_none_of_one(experiment, options):
 
 def test_extrapolated_models_are_left_out(experiment):
     for alpha in (-0.3, 1.2, 0.12345):
-        interpolate_run(experiment, alpha, extrapolate=True)
-    interpolate_run(experiment, 1.5, "wise_ft", extrapolate=True)
+        make_alpha(experiment, alpha, extrapolate=True)
+    make_wise_ft(experiment, 1.5, extrapolate=True)
     models = models_of_run(experiment)
     assert (models.start, models.alphas) == (0.5, list(GRID))
 
 
 def test_stale_models_are_not_used(experiment, checkpoints, made):
-    interpolate_run(experiment, 0.7, "wise_ft")
+    make_wise_ft(experiment, 0.7)
     for alpha in (0.2, 0.4, 0.6):
-        interpolate_run(experiment, alpha)
+        make_alpha(experiment, alpha)
     out = experiment.output_dir
     # one replaced by hand, one gone, and WiSE-FT made of other models
     shutil.copytree(checkpoints / "zero_shot", out / "wise_ft_alpha_0.20", dirs_exist_ok=True)
     shutil.rmtree(out / "wise_ft_alpha_0.40")
-    experiment.record["wise_ft"]["endpoints"] = {"zero_shot": "0" * 64, "fine_tuned": "1" * 64}
+    experiment.record.wise_ft.endpoints = Endpoints("0" * 64, "1" * 64)
     experiment.save()
     made.clear()
     models = models_of_run(experiment)
@@ -210,7 +211,7 @@ def test_stale_models_are_not_used(experiment, checkpoints, made):
 
 def test_a_run_that_is_trained_again_while_the_page_is_open(experiment, checkpoints):
     shown = opened(experiment)
-    experiment.record["train"]["sha256"] = "0" * 64
+    experiment.record.train.sha256 = "0" * 64
     experiment.save()
     with pytest.raises(NewsMatchError, match="was trained again since this page started"):
         shown.rank("title", 0.3, 5)
@@ -286,7 +287,7 @@ def test_the_other_part(experiment):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"output_dir": "absent"}, "absent holds no run"),
+        ({"output_dir": "absent"}, "absent holds no experiment"),
         ({"split": "tset"}, "has no tset part, only validation, test"),
         ({"images": "absent"}, "absent"),
         ({"hub_model_id": "ann/news"}, "name pictures with --images"),
@@ -349,7 +350,7 @@ def test_the_demo_is_that_of_the_recipe(tmp_path, monkeypatch, caplog):
     experiment = Experiment.open(tmp_path / "out")
     assert experiment.has_model("fine_tuned")
     assert holds_weights(tmp_path / "out" / "fine_tuned")
-    arguments = experiment.record["train"]["arguments"]
+    arguments = experiment.record.train.arguments
     assert (arguments["num_train_epochs"], arguments["learning_rate"], arguments["use_cpu"]) == (1, 3e-4, True)
-    assert experiment.record["base_model"]["id"] == "demo"
+    assert experiment.record.base_model.id == "demo"
     assert len(experiment.data().parts["test"].articles) == 20

@@ -33,7 +33,7 @@ def run(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--output_dir", "absent"], "absent holds no run"),
+        (["--output_dir", "absent"], "absent holds no experiment"),
         (["--split", "tset"], "has no tset part"),
         (["--k", "0"], "--k must be at least 1"),
         (["--hub_model_id", "ann/news"], "name pictures with --images"),
@@ -77,4 +77,4 @@ def test_the_environment_is_that_of_a_space(run, checkpoints, tmp_path):
 def test_without_gradio(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     code, err = run()
-    assert (code, "the page needs Gradio: pip install" in err) == (2, True)
+    assert (code, "The page needs Gradio: pip install" in err) == (2, True)

@@ -1,6 +1,7 @@
 """Publishing, against a Hub on this machine that a real client talks to over HTTP."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -21,9 +22,10 @@ from hf_newsmatch import ContrastiveTrainingArguments
 from hf_newsmatch.configs import AppArguments, CardArguments, PushArguments
 from hf_newsmatch.errors import NewsMatchError
 from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.experiment.publishing import collect_uploads, take_push
 from hf_newsmatch.explorer.collection import open_showcase
 from hf_newsmatch.hub.card import find_license
-from hf_newsmatch.hub.push import check_repo_id, collect, take_push
+from hf_newsmatch.hub.push import check_repo_id
 from tests.utils.fake_hub import READER, WRITER, FakeHub, Fault
 from tests.utils.news import make_picture, write_news_folder, write_test_lists
 
@@ -81,7 +83,7 @@ def experiment(run_folder) -> Experiment:
 def gather(experiment, license=MIT, card=None, **push) -> dict[str, dict[str, bytes]]:
     """Branch to file to content, of what a push would send."""
     arguments = PushArguments(**{"hub_model_id": "ann/news", **push})
-    uploads = collect(experiment, arguments, card or CardArguments(dataset_name="Our *news*"), license)
+    uploads = collect_uploads(experiment, arguments, card or CardArguments(dataset_name="Our *news*"), license)
     return {
         upload.branch: {
             name: content if isinstance(content, bytes) else content.read_bytes()
@@ -115,7 +117,7 @@ def test_nothing_of_this_machine(experiment, run_folder):
 
 def test_provenance(experiment):
     record = json.loads(gather(experiment)["main"]["newsmatch.json"])
-    before = experiment.record
+    before = experiment.record.to_json()
     assert record["versions"] == before["versions"]
     assert record["base_model"] == {**before["base_model"], "id": "zero_shot"}
     file = before["data"]["files"]["articles_file"]
@@ -144,16 +146,15 @@ def test_an_alpha_a_tower_and_a_curve_with_its_picture(experiment, run_folder, t
     shutil.copytree(run_folder, copy)
     make_picture(0).save(copy / "alpha_curve.png")
     towers = Experiment.open(copy)
-    made = towers.record["wise_ft"]
-    towers.record["wise_ft"] = {**made, "alpha_vision": 0.25, "alpha_text": 0.75}
-    del towers.record["wise_ft"]["alpha"], towers.record["wise_ft"]["curve"]
+    made = towers.record.wise_ft
+    towers.record.wise_ft = dataclasses.replace(made, alpha=None, curve=None, alpha_vision=0.25, alpha_text=0.75)
     files = gather(towers)["main"]
     assert files["alpha_curve.png"] == (copy / "alpha_curve.png").read_bytes()
     card = files["README.md"].decode()
     assert "(alpha_curve.png)" in card
     assert "alpha = 0.25 in the vision tower and 0.75 in the text tower" in card
     # a picture of a sweep that did not choose the alpha is not shown
-    towers.record["wise_ft"] = {**made, "rule": "given"}
+    towers.record.wise_ft = dataclasses.replace(made, rule="given")
     assert set(gather(towers)["main"]) == FILES
     assert "given and not chosen" in gather(towers)["main"]["README.md"].decode()
 
@@ -176,7 +177,7 @@ def test_an_alpha_of_other_models_is_refused(run_folder, checkpoints, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run_folder, copy)
     shutil.copytree(copy / "wise_ft_alpha_0.20", copy / "wise_ft_alpha_0.40", dirs_exist_ok=True)
-    with pytest.raises(NewsMatchError, match=r"wise_ft_alpha_0.40 is not what was made of the models"):
+    with pytest.raises(NewsMatchError, match=r"wise_ft_alpha_0.40 is not made from the models"):
         gather(Experiment.open(copy), family=True)
     assert set(gather(Experiment.open(copy))) == {"main"}
 
@@ -215,7 +216,7 @@ def test_what_the_text_of_a_card_says(experiment):
     text = gather(experiment)["main"]["README.md"].decode()
     scores = json.loads((experiment.output_dir / "scores.json").read_text())["test"]["runs"]["wise_ft"]["mrr@100"]
     assert f"{scores['mean']:.3f} ({scores['low']:.3f}–{scores['high']:.3f})" in text
-    alpha = experiment.record["wise_ft"]["alpha"]
+    alpha = experiment.record.wise_ft.alpha
     assert re.findall(r"^\| \*\*(.*?)\*\*", text, re.MULTILINE) == [f"{alpha:g}"]  # its line of the curve
     assert "| train | 32 |" in text
     assert "`zero_shot`, a checkpoint that is not on the Hub" in text
@@ -224,7 +225,7 @@ def test_what_the_text_of_a_card_says(experiment):
     assert "Beside these: logits_factor 0.942." in text
     assert "{{" not in text
     assert "None" not in text
-    assert experiment.record["data"]["files"]["articles_file"]["sha256"] in text
+    assert experiment.record.data.files["articles_file"].sha256 in text
     for limit in ("News pictures", "Names", "Time"):
         assert f"**{limit}.**" in text
 
@@ -234,7 +235,7 @@ def test_a_model_that_was_not_scored_yet(experiment, run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "copy")
     (tmp_path / "copy" / "scores.json").unlink()
     card = ModelCard(gather(Experiment.open(tmp_path / "copy"), run="fine_tuned")["main"]["README.md"].decode())
-    (row,) = [row for row in experiment.record["train"]["log_history"] if "eval_mrr@100" in row]
+    (row,) = [row for row in experiment.record.train.log_history if "eval_mrr@100" in row]
     assert {result.dataset_split for result in card.data.eval_results} == {"validation"}
     assert card.data.eval_results[0].metric_value == row["eval_mrr@100"]
     assert "optimistic" in card.text
@@ -246,7 +247,7 @@ def test_stale_scores_are_refused(run_folder, tmp_path):
     scores = json.loads((copy / "scores.json").read_text())
     scores["test"]["runs"]["wise_ft"]["mrr@100"]["mean"] += 0.01
     (copy / "scores.json").write_text(json.dumps(scores))
-    with pytest.raises(NewsMatchError, match=r"evaluate\.py again"):
+    with pytest.raises(NewsMatchError, match=r"`hf-newsmatch evaluate` again"):
         gather(Experiment.open(copy))
 
 
@@ -254,8 +255,8 @@ def test_a_stale_model_is_refused(run_folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run_folder, copy)
     experiment = Experiment.open(copy)
-    experiment.record["train"]["sha256"] = "0" * 64
-    with pytest.raises(NewsMatchError, match=r"interpolate\.py first"):
+    experiment.record.train.sha256 = "0" * 64
+    with pytest.raises(NewsMatchError, match=r"`hf-newsmatch interpolate` first"):
         gather(experiment)
 
 
@@ -263,23 +264,23 @@ def test_a_stale_model_is_refused(run_folder, tmp_path):
 
 
 def test_the_licence_is_the_bases(experiment, checkpoints, tmp_path):
-    assert find_license(experiment, CardArguments(license="gpl-3.0")) == {"license": "gpl-3.0"}
+    assert find_license(experiment.record.base_model, CardArguments(license="gpl-3.0")) == {"license": "gpl-3.0"}
     with pytest.raises(NewsMatchError, match="names no licence; name it with --license"):
-        find_license(experiment, CardArguments())
+        find_license(experiment.record.base_model, CardArguments())
     base = tmp_path / "base"
     shutil.copytree(checkpoints / "zero_shot", base)
-    experiment.record["base_model"]["id"] = str(base)
+    experiment.record.base_model.id = str(base)
     (base / "README.md").write_text("---\nlicense: other\nlicense_name: ours\nlicense_link: LICENSE\n---\n# Base\n")
     expected = {"license": "other", "license_name": "ours", "license_link": "LICENSE"}
-    assert find_license(experiment, CardArguments()) == expected
+    assert find_license(experiment.record.base_model, CardArguments()) == expected
     (base / "README.md").write_text("---\nlicense: [broken\n---\n")
     with pytest.raises(NewsMatchError, match="names no licence"):
-        find_license(experiment, CardArguments())
-    experiment.record["base_model"]["id"] = "demo"
-    assert find_license(experiment, CardArguments()) == {"license": "apache-2.0"}
-    experiment.record["base_model"]["id"] = "nobody/never-downloaded"
+        find_license(experiment.record.base_model, CardArguments())
+    experiment.record.base_model.id = "demo"
+    assert find_license(experiment.record.base_model, CardArguments()) == {"license": "apache-2.0"}
+    experiment.record.base_model.id = "nobody/never-downloaded"
     with pytest.raises(NewsMatchError, match=r"cannot be read .*--license"):
-        find_license(experiment, CardArguments())
+        find_license(experiment.record.base_model, CardArguments())
 
 
 # ---- arguments ------------------------------------------------------------------------------------------------------
@@ -439,7 +440,7 @@ def test_a_family_as_the_page_in_app_takes_it(client, hub, run_folder, checkpoin
     code, out, err = client.ask(code=show)
     assert code == 0, err
     start, step, ranks, text = json.loads(out)
-    assert start == Experiment.open(run_folder).record["wise_ft"]["alpha"]
+    assert start == Experiment.open(run_folder).record.wise_ft.alpha
     assert (step, len(ranks)) == (0.1, 11)
     shutil.copytree(run_folder, tmp_path / "copy")
     here = open_showcase(AppArguments(output_dir=str(tmp_path / "copy"), articles_file=articles))

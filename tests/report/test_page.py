@@ -16,6 +16,7 @@ import scipy.stats
 
 from hf_newsmatch import NewsMatchError
 from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.experiment.record import InterpolatedRecord
 from hf_newsmatch.report import facts, gallery, page
 from hf_newsmatch.report.tables import Cell, Table, best_run, number, to_latex, to_markdown
 from tests.utils.reported_run import PICTURE, RERANKED, RUNS, TITLE, make_run
@@ -57,7 +58,7 @@ class Page(HTMLParser):
 def run_folder(tmp_path_factory, checkpoints) -> Path:
     folder = tmp_path_factory.mktemp("report")
     experiment = make_run(folder, checkpoints, hostile=True)
-    assert page.write_report(experiment.output_dir, progress=False) == experiment.output_dir / "report" / "index.html"
+    assert page.write_report(experiment, progress=False) == experiment.output_dir / "report" / "index.html"
     return experiment.output_dir
 
 
@@ -198,7 +199,7 @@ def test_hostile_names_and_titles_are_text(run_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "hubness", lambda *_: {"k": 10, "skewness": 1.0, "never": 0, "hubs": [(PICTURE, 3)]})
     folder = tmp_path / "out"
     shutil.copytree(run_folder, folder)
-    html = Page(page.write_report(folder, progress=False).read_text())
+    html = Page(page.write_report(Experiment.open(folder), progress=False).read_text())
     assert PICTURE in html.tables["hubs-test"][1][3]
     assert not [attrs for tag, attrs in html.elements if tag == "img" and attrs.get("src") == "x"]
     assert {article["text"] for article in read_data(folder / "report", "test")["articles"]} == {TITLE}
@@ -266,17 +267,17 @@ def test_facts(html, run_folder):
     ],
 )
 def test_the_chosen_alpha_in_a_sentence(made, sentence):
-    assert facts.describe_choice(made) == sentence
+    assert facts.describe_choice(made and InterpolatedRecord(made.pop("alpha", None), None, None, **made)) == sentence
 
 
 def test_the_curve_over_alpha_comes_along_only_when_it_chose(run_folder, tmp_path):
     experiment = Experiment.open(run_folder)
-    experiment.output_dir = tmp_path
+    experiment = Experiment(tmp_path, experiment.record)
     (tmp_path / "report" / "figures").mkdir(parents=True)
     for ending in ("png", "pdf"):
         (tmp_path / f"alpha_curve.{ending}").write_text(ending)
     names = [[drawing.name for drawing in page._training_figures(tmp_path / "report", experiment)]]
-    experiment.record["wise_ft"]["alpha_rule"] = "best"
+    experiment.record.wise_ft.alpha_rule = "best"
     names.append([drawing.name for drawing in page._training_figures(tmp_path / "report", experiment)])
     assert names == [["learning_curve"], ["learning_curve", "alpha_curve"]]
     assert (tmp_path / "report" / "figures" / "alpha_curve.pdf").read_text() == "pdf"
@@ -346,7 +347,10 @@ def test_script(run_folder, tmp_path, monkeypatch, capsys):
     assert (folder / "report" / "index.html").is_file()
     assert not list(folder.glob(".report*"))
 
-    for argv, message in (([tmp_path / "none"], "holds no run"), (["--output_dir", tmp_path], "holds no run")):
+    for argv, message in (
+        ([tmp_path / "none"], "holds no experiment"),
+        (["--output_dir", tmp_path], "holds no experiment"),
+    ):
         monkeypatch.setattr(sys, "argv", ["report.py", *map(str, argv)])
         with pytest.raises(SystemExit) as error:
             runpy.run_path(str(SCRIPT), run_name="__main__")
@@ -360,7 +364,7 @@ def test_an_error_leaves_the_old_report(run_folder, tmp_path, monkeypatch):
     (folder / "report" / "index.html").write_text("old")
     monkeypatch.setattr(page, "hubness", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        page.write_report(folder, progress=False)
+        page.write_report(Experiment.open(folder), progress=False)
     assert (folder / "report" / "index.html").read_text() == "old"
     assert not list(folder.glob(".report*"))
 
@@ -372,8 +376,8 @@ def test_refusals(run_folder, tmp_path):
     record["runs"]["test"]["fine_tuned"]["model_sha256"] = "another"
     (folder / "newsmatch.json").write_text(json.dumps(record))
     with pytest.raises(NewsMatchError, match=r"fine_tuned\.tsv is stale"):
-        page.write_report(folder, progress=False)
+        page.write_report(Experiment.open(folder), progress=False)
     del record["runs"]
     (folder / "newsmatch.json").write_text(json.dumps(record))
     with pytest.raises(NewsMatchError, match="no predictions with known true pictures"):
-        page.write_report(folder, progress=False)
+        page.write_report(Experiment.open(folder), progress=False)

@@ -103,7 +103,7 @@ def test_what_is_missing_is_listed_whole(name, tmp_path):
 
 
 def test_a_run_is_missing(run_folder, tmp_path):
-    with pytest.raises(NewsMatchError, match="holds no run"):
+    with pytest.raises(NewsMatchError, match="holds no experiment"):
         collect_results(tmp_path)
 
 

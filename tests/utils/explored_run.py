@@ -6,7 +6,8 @@ from pathlib import Path
 
 from hf_newsmatch.configs import DataArguments, ModelArguments
 from hf_newsmatch.experiment.folder import Experiment
-from hf_newsmatch.experiment.merging import interpolate_run
+from hf_newsmatch.experiment.merging import make_wise_ft
+from hf_newsmatch.experiment.record import TrainRecord
 from hf_newsmatch.models.weights import weights_sha256
 from tests.utils.news import write_news_folder, write_test_lists
 
@@ -37,8 +38,8 @@ def make_run(folder: Path, checkpoints: Path, cells: dict[str, str] | None = Non
     experiment, _ = Experiment.create(folder / "out", data_args, base)
     experiment.start()
     shutil.copytree(checkpoints / "fine_tuned", folder / "out" / "fine_tuned")
-    experiment.record["train"] = {"sha256": weights_sha256(folder / "out" / "fine_tuned")}
+    experiment.record.train = TrainRecord(weights_sha256(folder / "out" / "fine_tuned"))
     experiment.save()
     if alpha is not None:
-        interpolate_run(experiment, alpha, "wise_ft")
+        make_wise_ft(experiment, alpha)
     return experiment

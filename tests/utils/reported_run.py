@@ -9,6 +9,7 @@ import numpy as np
 from hf_newsmatch import Ranking, interpolate, write_predictions
 from hf_newsmatch.configs import DataArguments, ModelArguments
 from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.experiment.record import InterpolatedRecord, TrainRecord, TranslationFacts
 from hf_newsmatch.models.weights import weights_sha256
 from tests.utils.news import write_news_folder, write_test_lists
 
@@ -52,15 +53,15 @@ def make_run(folder: Path, checkpoints: Path, hostile: bool = False) -> Experime
     experiment, data = Experiment.create(
         folder / "out", data_args, ModelArguments(model_name_or_path=str(checkpoints / "zero_shot"))
     )
-    experiment.record["data"]["translation"] = {"sentences": 31, "distinct": 30, "in_parts": 2, "kept": KEPT}
+    experiment.record.data.translation = TranslationFacts(sentences=31, distinct=30, in_parts=2, kept=KEPT)
     experiment.start()
     out = experiment.output_dir
     shutil.copytree(checkpoints / "fine_tuned", out / "fine_tuned")
     history = [{"epoch": epoch, "step": epoch, "loss": 3 / epoch, "eval_loss": 4 / epoch} for epoch in (1.0, 2.0)]
-    experiment.record["train"] = {"sha256": weights_sha256(out / "fine_tuned"), "log_history": history}
+    experiment.record.train = TrainRecord(weights_sha256(out / "fine_tuned"), log_history=history)
     interpolate(checkpoints / "zero_shot", out / "fine_tuned", 0.5, out / "wise_ft")
-    made = {"sha256": weights_sha256(out / "wise_ft"), "endpoints": experiment.endpoints()}
-    experiment.record["wise_ft"] = {"alpha": 0.5, "rule": "given", **made}
+    sha256 = weights_sha256(out / "wise_ft")
+    experiment.record.wise_ft = InterpolatedRecord(0.5, sha256, experiment.endpoints(), rule="given")
     for seed, run in enumerate((*RUNS, RERANKED)):
         generator = np.random.default_rng(seed)
         for split, part in data.parts.items():
@@ -73,7 +74,7 @@ def make_run(folder: Path, checkpoints: Path, hostile: bool = False) -> Experime
                 lists.append([ids[place] for place in best])
                 scores.append(order[best].tolist())
             ranking = Ranking(part.articles["article_id"][:], lists, scores)
-            write_predictions(ranking, experiment.run_file(split, run))
+            write_predictions(ranking, experiment.layout.run(split, run))
             made = {"settings": {"neighbours": 5}, "transductive": True} if run == RERANKED else None
             experiment.register_run(split, run, part, made)
     return experiment

@@ -29,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_up_logging()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
     try:
-        from ..explorer.page import launch
+        import gradio  # noqa: F401
     except ModuleNotFoundError as error:
-        if error.name != "gradio":
-            raise
         raise NewsMatchError("The page needs Gradio: pip install 'hf-newsmatch[app]'.") from error
+    from ..explorer.page import launch
+
     launch(args)

@@ -12,12 +12,10 @@ from collections.abc import Sequence
 
 from ..configs import FuseArguments
 from ..errors import exits_cleanly
-from ..retrieval.fusion import fuse
-from ..retrieval.ranking import read_predictions, write_predictions
 from .parser import parse_arguments
 from .terminal import set_up_logging
 
-logger = logging.getLogger("hf_newsmatch.fuse")
+logger = logging.getLogger(__name__)
 
 
 @exits_cleanly
@@ -27,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if argv and not argv[0].startswith("-"):
         argv = ["--predictions", *argv]
     (args,) = parse_arguments(FuseArguments, description=__doc__.splitlines()[0], argv=argv)
+    from ..retrieval.fusion import fuse
+    from ..retrieval.ranking import read_predictions, write_predictions
+
     set_up_logging()
     rankings = [read_predictions(file) for file in args.predictions]
     file = write_predictions(fuse(rankings, args.method, args.weights, args.k), args.output_file)

@@ -9,18 +9,19 @@ Sends the files of the checkpoint, a model card and the provenance, and nothing 
 
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from ..configs import CardArguments, PushArguments
 from ..errors import NewsMatchError, exits_cleanly
-from ..experiment.folder import Experiment
-from ..hub.card import find_license
-from ..hub.push import Upload, collect, publish
 from .parser import parse_arguments
 from .terminal import make_console, set_up_logging
 
-logger = logging.getLogger("hf_newsmatch.push_to_hub")
+if TYPE_CHECKING:
+    from ..hub.files import Upload
+
+logger = logging.getLogger(__name__)
 
 
 @exits_cleanly
@@ -28,30 +29,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     push_args, card_args = parse_arguments(
         PushArguments, CardArguments, description=__doc__.splitlines()[0], argv=argv
     )
+    from ..experiment.folder import Experiment
+    from ..experiment.publishing import collect_uploads, push
+    from ..hub.card import find_license
+
     set_up_logging()
     experiment = Experiment.open(push_args.output_dir)
-    if push_args.dry_run:
-        show(experiment, push_args, card_args)
-    else:
-        logger.info("The model is at %s.", publish(experiment, push_args, card_args))
-
-
-def show(experiment: Experiment, push_args: PushArguments, card_args: CardArguments) -> None:
-    """What would be sent; without the base model's licence where only the network could tell it."""
+    if not push_args.dry_run:
+        logger.info("The model is at %s.", push(experiment, push_args, card_args))
+        return
+    # without the base model's licence where only the network could tell it
     try:
-        license = find_license(experiment, card_args, push_args.hub_token)
+        license = find_license(experiment.record.base_model, card_args, push_args.hub_token)
     except NewsMatchError as error:
         logger.warning("Pushing would stop here, or look on the Hub first: %s", error)
         license = {}
     console = make_console()
-    uploads = collect(experiment, push_args, card_args, license)
+    uploads = collect_uploads(experiment, push_args, card_args, license)
     for upload in uploads:
         console.print(file_table(upload, push_args.hub_model_id))
     console.print(uploads[-1].card, markup=False, highlight=False, soft_wrap=True)
     logger.info("Nothing was sent.")
 
 
-def file_table(upload: Upload, repo_id: str) -> Table:
+def file_table(upload: "Upload", repo_id: str) -> Table:
     """The files of a branch and their sizes."""
     table = Table(title=f"{repo_id}, branch {upload.branch}")
     table.add_column("file")

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 
 from ..configs import ReportArguments
 from ..errors import exits_cleanly
-from ..report.page import write_report
 from .parser import parse_arguments
 from .terminal import set_up_logging
 
-logger = logging.getLogger("hf_newsmatch.report")
+logger = logging.getLogger(__name__)
 
 
 @exits_cleanly
@@ -26,5 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if argv and not argv[0].startswith("-"):
         argv = ["--output_dir", *argv]
     (args,) = parse_arguments(ReportArguments, description=__doc__.splitlines()[0], argv=argv)
+    from ..experiment.folder import Experiment
+    from ..experiment.reporting import report
+
     set_up_logging()
-    logger.info("The report is %s.", write_report(args.output_dir, args.seed))
+    logger.info("The report is %s.", report(Experiment.open(args.output_dir), args))

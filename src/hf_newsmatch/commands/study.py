@@ -13,8 +13,6 @@ from collections.abc import Sequence
 
 from ..configs import StudyArguments
 from ..errors import exits_cleanly
-from ..studies import reranking
-from ..studies.seeds import rules_table, run_study, table
 from .parser import parse_arguments
 from .terminal import make_console, set_up_logging
 
@@ -22,6 +20,9 @@ from .terminal import make_console, set_up_logging
 @exits_cleanly
 def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse_arguments(StudyArguments, description=__doc__.splitlines()[0], argv=argv)
+    from ..studies import reranking
+    from ..studies.seeds import rules_table, run_study, table
+
     set_up_logging()
     study = run_study(args)
     console = make_console()

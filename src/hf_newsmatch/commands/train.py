@@ -8,37 +8,22 @@ Writes the checkpoint to OUTPUT_DIR/fine_tuned and what later steps need to know
 command goes on with a training that was interrupted. SIGTERM saves a checkpoint and ends with exit code 143.
 """
 
-import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from transformers import set_seed
 
 from ..configs import CardArguments, DataArguments, ModelArguments, TrainArguments
-from ..errors import NewsMatchError, exits_cleanly, first_sentence
-from ..experiment.folder import Experiment
-from ..hub.card import find_license
-from ..hub.push import open_repo, publish, take_push
-from ..models.loading import load_clip
-from ..training.checkpointing import STOPPED, SaveOnSigterm, TrainingStopped, last_checkpoint, what_is_missing
-from ..training.distributed import leave
-from ..training.learning_curve import curve_table, what_was_kept
-from ..training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_unlaunched_gpus
+from ..errors import exits_cleanly
+from ..training.trainer import ContrastiveTrainingArguments
 from ..utils.resources import resource_dir
 from .parser import parse_arguments
 from .terminal import make_console, set_up_logging, use_all_cores
 
-logger = logging.getLogger("hf_newsmatch.train")
-
-DEMO_RECIPE = resource_dir("recipes") / "demo.yaml"
+logger = logging.getLogger(__name__)
 
 
 @exits_cleanly
 def main(argv: Sequence[str] | None = None) -> None:
-    # ---- Arguments --------------------------------------------------------------------------------------------------
     data_args, model_args, training_args, train_args, card_args = parse_arguments(
         DataArguments,
         ModelArguments,
@@ -47,94 +32,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         CardArguments,
         description=__doc__.splitlines()[0],
         argv=argv,
-        default_config=DEMO_RECIPE,
+        default_config=resource_dir("recipes") / "demo.yaml",
     )
+    from ..experiment.training import train
+    from ..training.checkpointing import STOPPED, TrainingStopped
+    from ..training.distributed import leave
+    from ..training.learning_curve import curve_table, what_was_kept
+
     set_up_logging()
     use_all_cores()
-    refuse_unlaunched_gpus(training_args)
-    push_args = take_push(training_args)
-    set_seed(training_args.seed)
-    output_dir = Path(training_args.output_dir)
-    checkpoint = training_args.resume_from_checkpoint
-    if checkpoint is None and not train_args.overwrite:
-        refuse_to_lose(output_dir)
-        checkpoint = last_checkpoint(output_dir)
-    elif checkpoint is not None and (missing := what_is_missing(checkpoint)):
-        raise NewsMatchError(f"--resume_from_checkpoint {checkpoint} is no checkpoint of a training: {missing}.")
-
-    # ---- Data and model ---------------------------------------------------------------------------------------------
-    # one process reads and draws first, the others find the caches filled
-    with training_args.main_process_first(desc="the data"):
-        experiment, data = Experiment.create(output_dir, data_args, model_args, training_args.recipe())
-    if checkpoint is not None:
-        experiment.check_continues(Experiment.open(output_dir))
-        logger.info("Going on from %s.", checkpoint)
-    for name, part in data.report["split"]["parts"].items():
-        logger.info("%s: %s", name, describe(part))
-    model, processor = load_clip(model_args.model_name_or_path, model_args.model_revision)
+    code = 0
     try:
-        trainer = ContrastiveTrainer(
-            model=model,
-            args=training_args,
-            processing_class=processor,
-            train_dataset=data.train,
-            eval_dataset=data.validation,
-            text_fields=data_args.text_fields,
-        )
-    except (ImportError, RuntimeError) as error:  # an option whose package is not installed
-        raise NewsMatchError(first_sentence(error) + ".") from error
-
-    # ---- Training ---------------------------------------------------------------------------------------------------
-    first = trainer.is_world_process_zero()
-    if first and push_args:
-        # what would stop the push stops it now, not after the training
-        find_license(experiment, card_args, push_args.hub_token)
-        open_repo(push_args.hub_model_id, push_args.hub_private_repo, push_args.hub_token)
-    if first and checkpoint is None:
-        experiment.start()
-    trainer.accelerator.wait_for_everyone()
-    trainer.add_callback(SaveOnSigterm())
-    try:
-        result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        training = train(data_args, model_args, training_args, train_args, card_args)
+        if training.is_first:
+            folder = training.experiment.layout.model("fine_tuned")
+            make_console().print(curve_table(training.state, training_args))
+            logger.info("The fine-tuned model is in %s (%s).", folder, what_was_kept(training.state, training_args))
+        if training.url:
+            logger.info("The model is at %s.", training.url)
     except TrainingStopped as stopped:
         logger.info("Stopped by SIGTERM; the same command goes on from %s.", stopped.checkpoint)
-        trainer.accelerator.wait_for_everyone()
-        trainer.accelerator.end_training()
-        if training_args.world_size > 1:
-            leave(STOPPED)
-        sys.exit(STOPPED)
-
-    # ---- What is kept -----------------------------------------------------------------------------------------------
-    if first:
-        fine_tuned = experiment.keep_fine_tuned(trainer, result, **dataclasses.asdict(train_args))
-        make_console().print(curve_table(trainer.state, training_args))
-        logger.info("The fine-tuned model is in %s (%s).", fine_tuned, what_was_kept(trainer.state, training_args))
-    # closes the process group: without that, a process may die at exit while another still waits for it
-    trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.end_training()
-    if first and push_args:
-        try:
-            logger.info("The model is at %s.", publish(experiment, push_args, card_args))
-        except NewsMatchError as error:
-            push = f"scripts/push_to_hub.py --output_dir {output_dir} --run fine_tuned"
-            raise NewsMatchError(f"{error} The fine-tuned model is saved; {push} pushes it.") from error
+        code = STOPPED
     if training_args.world_size > 1:
-        leave()
-
-
-def refuse_to_lose(output_dir: Path) -> None:
-    """Refuse to start over what is there."""
-    if (output_dir / "fine_tuned").exists():
-        raise NewsMatchError(
-            f"{output_dir} holds a fine-tuned model; train again with --overwrite, or name another --output_dir."
-        )
-
-
-def describe(part: dict[str, Any]) -> str:
-    """One part of the split report as a line."""
-    text = f"{part['rows']} pairs with {part['pictures']} pictures"
-    if part["first_date"]:
-        text += f", {part['first_date'][:10]} to {part['last_date'][:10]}"
-    if part.get("shared_pictures"):
-        text += f"; also in an earlier part: {part['shared_pictures']} pictures, of {part['shared_rows']} pairs"
-    return text
+        leave(code)
+    if code:
+        sys.exit(code)

@@ -1,16 +1,15 @@
-"""The demo's run without the scripts: what `python scripts/train.py` does without arguments."""
+"""The demo's experiment, trained when a page needs one: what `hf-newsmatch train` does without arguments."""
 
 import logging
 from pathlib import Path
 
-from transformers import set_seed
+import yaml
 
-from ..commands.parser import parse_arguments
-from ..configs import DataArguments, ModelArguments
-from ..models.loading import load_clip
-from ..training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+from ..configs import DataArguments, ModelArguments, TrainArguments
+from ..training.trainer import ContrastiveTrainingArguments
 from ..utils.resources import resource_dir
 from .folder import Experiment
+from .training import train
 
 logger = logging.getLogger(__name__)
 
@@ -22,30 +21,16 @@ def make_demo_run(output_dir: str | Path) -> Experiment:
 
     Args:
         output_dir (`str` or `Path`):
-            The folder of the run. What an earlier run left there is removed.
+            The folder of the experiment. What an earlier training left there is removed.
 
     Returns:
         [`Experiment`], trained.
     """
-    data_args, model_args, training_args = parse_arguments(
-        DataArguments,
-        ModelArguments,
-        ContrastiveTrainingArguments,
-        description="",
-        argv=[f"--config={RECIPE}", f"--output_dir={output_dir}", "--use_cpu=true"],
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8")) | {"output_dir": str(output_dir), "use_cpu": True}
+    data_args, model_args = (
+        kind(**{name: recipe.pop(name) for name in list(recipe) if name in kind.__dataclass_fields__})
+        for kind in (DataArguments, ModelArguments)
     )
     logger.info("Drawing the demo newsroom and fine-tuning the tiny CLIP on it, once, into %s.", output_dir)
-    set_seed(training_args.seed)
-    experiment, data = Experiment.create(output_dir, data_args, model_args, training_args.recipe())
-    model, processor = load_clip(model_args.model_name_or_path)
-    trainer = ContrastiveTrainer(
-        model=model,
-        args=training_args,
-        processing_class=processor,
-        train_dataset=data.train,
-        eval_dataset=data.validation,
-        text_fields=data_args.text_fields,
-    )
-    experiment.start()
-    logger.info("The fine-tuned model is in %s.", experiment.keep_fine_tuned(trainer, trainer.train()))
-    return experiment
+    training_args = ContrastiveTrainingArguments(**recipe)
+    return train(data_args, model_args, training_args, TrainArguments(overwrite=True)).experiment

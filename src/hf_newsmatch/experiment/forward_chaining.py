@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -15,6 +14,7 @@ from ..models.loading import load_clip
 from ..models.weights import save_checkpoint
 from ..training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
 from .folder import Experiment
+from .record import TrainRecord
 
 # what is another's business than the recipe's: where a run goes, and the Hub
 _NOT_OF_THE_RECIPE = ("output_dir", "report_to", "resume_from_checkpoint", "push_to_hub", "hub_")
@@ -62,7 +62,7 @@ def fine_tune_again(experiment: Experiment, folder: Path) -> Callable[[Dataset, 
     """What fine-tunes the run's base model with the run's own recipe, on other data, into `folder`."""
 
     def fine_tune(train: Dataset, validation: Dataset) -> Path:
-        args = training_arguments(experiment.record["train"], folder / "training")
+        args = training_arguments(experiment.record.train, folder / "training")
         set_seed(args.seed)
         model, processor = load_clip(experiment.checkpoint("zero_shot"), experiment.revision("zero_shot"))
         trainer = ContrastiveTrainer(
@@ -80,14 +80,14 @@ def fine_tune_again(experiment: Experiment, folder: Path) -> Callable[[Dataset, 
     return fine_tune
 
 
-def training_arguments(record: dict[str, Any], output_dir: Path) -> ContrastiveTrainingArguments:
+def training_arguments(record: TrainRecord, output_dir: Path) -> ContrastiveTrainingArguments:
     """The recipe of a training as it was recorded, for one process: its batch is what all processes had together."""
     names = {item.name for item in dataclasses.fields(ContrastiveTrainingArguments) if item.init}
     recipe = {
         name: value
-        for name, value in record["arguments"].items()
+        for name, value in record.arguments.items()
         if name in names and not name.startswith(_NOT_OF_THE_RECIPE)
     }
-    recipe["per_device_train_batch_size"] *= record["processes"]
+    recipe["per_device_train_batch_size"] *= record.processes
     recipe["save_only_model"] = True  # for the best epoch; nobody goes on from these
     return ContrastiveTrainingArguments(**recipe, output_dir=str(output_dir), report_to="none")

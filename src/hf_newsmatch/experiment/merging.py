@@ -1,68 +1,165 @@
-"""The WiSE-FT models of a run: made in its folder and registered in its record."""
+"""The interpolate step: WiSE-FT models of an experiment, made in its folder and registered in its record."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..merging.interpolation import interpolate
+from ..configs import InterpolateArguments
+from ..errors import NewsMatchError
+from ..merging import interpolation
 from ..models.weights import weights_sha256
-from .folder import ALPHA_FOLDER, Experiment
+from .folder import Experiment
+from .layout import alpha_folder
+from .record import InterpolatedRecord
+
+if TYPE_CHECKING:
+    from .alpha_choice import AlphaChoice
 
 
-def interpolate_run(
-    experiment: Experiment,
-    alpha: float | None,
-    name: str | None = None,
-    chosen: dict[str, Any] | None = None,
-    **options,
-) -> str:
-    """Interpolate between the two models of a run, into its folder, and record what the result was made of.
+@dataclass
+class Interpolation:
+    """The models that a step made.
+
+    Args:
+        models (`dict[Path, InterpolatedRecord]`): Folder to what is recorded of the model in it.
+        choice ([`AlphaChoice`], *optional*): The sweep and the alpha, when a rule chose it.
+    """
+
+    models: dict[Path, InterpolatedRecord] = field(default_factory=dict)
+    choice: "AlphaChoice | None" = None
+
+
+def interpolate(experiment: Experiment, args: InterpolateArguments) -> Interpolation:
+    """Interpolate between the base and the fine-tuned model, at given alphas or at one that a rule chooses.
+
+    One alpha makes the experiment's `wise_ft`, several make a folder each. A chosen alpha's curve is written to
+    `alpha_curve.csv`, `.png` and `.pdf`.
 
     Args:
         experiment ([`Experiment`]):
-            The run, trained.
-        alpha (`float`, *optional*):
-            As for [`interpolate`].
-        name (`str`, *optional*):
-            The folder: `"wise_ft"` is the run's own model; by default it is one of several, by [`folder_name`].
-        chosen (`dict`, *optional*):
-            What else is recorded of the run's own model.
-        options:
-            As for [`interpolate`].
-
-    Returns:
-        `str`: the name of the folder in that of the run.
+            The experiment, trained.
+        args ([`InterpolateArguments`]):
+            The alphas, or the rule.
 
     Raises:
-        [`NewsMatchError`]: as [`interpolate`], and when the base model has changed since the run began.
+        [`NewsMatchError`]: on arguments that do not go together, an alpha outside [0, 1], or models that are missing
+            or have changed.
     """
-    name = name or folder_name(alpha)
-    folder = interpolate(
+    alphas = parse_alphas(args)
+    if alphas is not None and args.per_tower:
+        raise NewsMatchError("--per_tower searches the alphas itself; give none.")
+    by_weight: dict[str, Any] = {
+        "alpha_vision": args.alpha_vision,
+        "alpha_text": args.alpha_text,
+        "logit_scale_with": args.logit_scale_with,
+        "alphas": interpolation.read_alphas(args.alphas_file) if args.alphas_file else None,
+    }
+    if not experiment.has_model("fine_tuned"):
+        raise NewsMatchError(f"{experiment.output_dir} has no fine-tuned model yet; run `hf-newsmatch train` first.")
+    made = Interpolation()
+    recorded: dict[str, Any] = {"rule": "given"}
+    if alphas is None:
+        # imported here because a given alpha needs neither data nor models
+        from .alpha_choice import choose_for_experiment
+
+        made.choice = choose_for_experiment(experiment, args)
+        recorded = made.choice.recorded
+        alphas = [made.choice.alpha]
+        if isinstance(made.choice.alpha, tuple):
+            by_weight |= dict(zip(("alpha_vision", "alpha_text"), made.choice.alpha))
+            alphas = [None]
+    recorded |= {name: value for name, value in by_weight.items() if value is not None}
+    options = {"extrapolate": args.extrapolate, "dtype": args.dtype, "max_shard_size": args.max_shard_size}
+    for alpha in alphas:
+        if len(alphas) == 1:
+            folder = make_wise_ft(experiment, alpha, recorded, **by_weight, **options)
+            made.models[folder] = experiment.record.wise_ft
+        else:
+            folder = make_alpha(experiment, alpha, **options)
+            made.models[folder] = experiment.record.alphas[folder.name]
+    return made
+
+
+def make_wise_ft(
+    experiment: Experiment, alpha: float | None, recorded: dict[str, Any] | None = None, **options: Any
+) -> Path:
+    """Interpolate the experiment's own WiSE-FT model and record it.
+
+    Args:
+        experiment ([`Experiment`]):
+            The experiment, trained.
+        alpha (`float`, *optional*):
+            As for [`merging.interpolate`].
+        recorded (`dict`, *optional*):
+            The fields of [`InterpolatedRecord`] that say how the alphas were chosen.
+        options:
+            As for [`merging.interpolate`].
+
+    Returns:
+        `Path`: the folder of the model.
+
+    Raises:
+        [`NewsMatchError`]: as [`merging.interpolate`], and when the base model has changed since the experiment began.
+    """
+    folder, entry = _interpolate(experiment, alpha, "wise_ft", recorded or {"rule": "given"}, options)
+    experiment.record.wise_ft = entry
+    experiment.save()
+    return folder
+
+
+def make_alpha(experiment: Experiment, alpha: float, **options: Any) -> Path:
+    """Interpolate one of several alphas into a folder of its own and record it.
+
+    Args:
+        experiment, alpha, options:
+            As for [`make_wise_ft`].
+
+    Returns:
+        `Path`: the folder of the model, such as `wise_ft_alpha_0.40`.
+    """
+    name = alpha_folder(alpha)
+    folder, experiment.record.alphas[name] = _interpolate(experiment, alpha, name, {}, options)
+    experiment.save()
+    return folder
+
+
+def _interpolate(
+    experiment: Experiment, alpha: float | None, name: str, recorded: dict[str, Any], options: dict[str, Any]
+) -> tuple[Path, InterpolatedRecord]:
+    folder = interpolation.interpolate(
         experiment.checkpoint("zero_shot"),
         experiment.checkpoint("fine_tuned"),
         alpha,
-        experiment.output_dir / name,
+        experiment.layout.model(name),
         zero_shot_revision=experiment.revision("zero_shot"),
         **options,
     )
-    made = {"sha256": weights_sha256(folder), "endpoints": experiment.endpoints()}
-    if name == "wise_ft":
-        experiment.record["wise_ft"] = {"alpha": alpha, **(chosen or {}), **made}
-    else:
-        experiment.record.setdefault("wise_ft_family", {})[name] = {"alpha": alpha, **made}
-    experiment.save()
-    return name
+    return folder, InterpolatedRecord(alpha, weights_sha256(folder), experiment.endpoints(), **recorded)
 
 
-def is_current(experiment: Experiment, name: str) -> bool:
-    """Whether one of several models is there as it was made, of the two models that are there now."""
-    made, folder = experiment.record.get("wise_ft_family", {}).get(name), experiment.output_dir / name
-    return (
-        made is not None
-        and made["endpoints"] == experiment.endpoints()
-        and folder.is_dir()
-        and made["sha256"] == weights_sha256(folder)
-    )
+def parse_alphas(args: InterpolateArguments) -> Sequence[float | None] | None:
+    """The numbers that `--alpha` gives, or `None` for `auto`; one `None` when weights alone name their alphas.
 
-
-def folder_name(alpha: float) -> str:
-    """Where the model of one alpha of several goes: two decimals, or more where there are more."""
-    return f"{ALPHA_FOLDER}{alpha:.2f}" if round(alpha, 2) == alpha else f"{ALPHA_FOLDER}{alpha!r}"
+    Raises:
+        [`NewsMatchError`]: on what is no alpha, an alpha twice, or flags that do not go together.
+    """
+    by_weight = [name for name in ("alpha_vision", "alpha_text", "alphas_file") if getattr(args, name) is not None]
+    if args.logit_scale_with and not {"alpha_vision", "alpha_text"} & set(by_weight):
+        raise NewsMatchError("--logit_scale_with goes with --alpha_vision and --alpha_text.")
+    values = args.alpha or ([] if by_weight else ["auto"])
+    if by_weight and (len(values) > 1 or values == ["auto"]):
+        raise NewsMatchError(f"--{by_weight[0]} goes with one given --alpha or none, not with {' '.join(values)}.")
+    if values == ["auto"]:
+        return None
+    alphas: list[float] = []
+    for value in values:
+        try:
+            alpha = float(value)
+        except ValueError:
+            raise NewsMatchError(f"--alpha takes numbers from 0 to 1, or auto alone, not '{value}'.") from None
+        interpolation.check_alpha(alpha, args.extrapolate)
+        if alpha in alphas:
+            raise NewsMatchError(f"--alpha names {alpha:g} twice.")
+        alphas.append(alpha)
+    return alphas or [None]

@@ -1,8 +1,11 @@
-"""The runs of an experiment, embedded once and ranked by any method."""
+"""The predict step: the runs of an experiment, embedded once and ranked by any method."""
 
+import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +13,24 @@ import torch
 from datasets import Image
 from safetensors.torch import load_file, save_file
 
+from ..configs import DataArguments, ModelArguments, PredictArguments
 from ..data.corpus import NewsData, Part, linked_part
 from ..data.text import join_text
+from ..errors import NewsMatchError
 from ..models.loading import best_device, load_clip
 from ..retrieval.embeddings import embed_images, embed_texts
 from ..retrieval.fusion import ensemble
-from ..retrieval.ranking import MAX_RANK, Ranking
+from ..retrieval.ranking import MAX_RANK, Ranking, write_predictions
 from ..retrieval.rerank.methods import rerank
 from ..retrieval.rerank.neighbours import Bank
 from ..utils.files import atomic_path
-from .folder import ENSEMBLE, Experiment
-from .rerank_search import choose_settings
+from .folder import ENSEMBLE, RUNS, Experiment, plain, reranked
+from .layout import Layout
+from .rerank_search import choose_settings, describe
 
-# what was published before a part
+logger = logging.getLogger(__name__)
+
+# the splits that were published before another
 _BEFORE = {"validation": ("train",), "test": ("train", "validation")}
 
 
@@ -136,12 +144,103 @@ class EmbeddedRuns:
         if self.folder is None:
             return make()
         run, split, kind = key
-        part, data = self.parts[split], self.experiment.record["data"]
+        part, data = self.parts[split], self.experiment.record.data
         ids = (part.articles["article_id"] if kind == "texts" else part.images["image_id"])[:]
-        made_of = [self.experiment.model_sha256(run), data["arguments"], data["files"], ids]
+        made_of = [self.experiment.model_sha256(run), dataclasses.asdict(data), ids]
         name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
         file = self.folder / f"{run}-{split}-{kind}-{name}.safetensors"
         if not file.is_file():
             with atomic_path(file) as temporary:
                 save_file({"embeds": make()}, temporary)
         return load_file(file)["embeds"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A prediction file.
+
+    Args:
+        file (`Path`): The file.
+        split (`str`): The split that it ranks.
+        run (`str`): The name of its run.
+        articles (`int`): How many articles it ranks.
+        candidates (`int`): Among how many images.
+    """
+
+    file: Path
+    split: str
+    run: str
+    articles: int
+    candidates: int
+
+
+def open_experiment(
+    output_dir: str | Path, data_args: DataArguments, model_args: ModelArguments
+) -> tuple[Experiment, NewsData]:
+    """The experiment in a folder with its data, and with test files that came later; a new one, zero-shot only, where
+    the folder holds none and data are named.
+
+    Raises:
+        [`NewsMatchError`]: on data or a base model that is not the experiment's, or that cannot be used.
+    """
+    if not Layout(Path(output_dir)).record.is_file() and (data_args.articles_file or data_args.demo):
+        experiment, data = Experiment.create(output_dir, data_args, model_args)
+        experiment.save()
+        return experiment, data
+    experiment = Experiment.open(output_dir)
+    experiment.check_base_model(model_args)
+    experiment.use_test_files(data_args)
+    return experiment, experiment.data()
+
+
+def predict(experiment: Experiment, data: NewsData, args: PredictArguments | None = None) -> list[Prediction]:
+    """Rank the candidate images of every article and write the prediction files of the runs.
+
+    Args:
+        experiment ([`Experiment`]):
+            The experiment; zero-shot needs no training.
+        data ([`NewsData`]):
+            Its data.
+        args ([`PredictArguments`], *optional*):
+            The runs, splits and re-rankings; by default every run whose model is there.
+
+    Raises:
+        [`NewsMatchError`]: on a run without a model, or a split that the data do not have.
+    """
+    args = args or PredictArguments()
+    runs = args.runs or [run for run in RUNS if experiment.has_model(run)]
+    for run in runs:
+        if run not in RUNS or not experiment.has_model(run):
+            raise NewsMatchError(
+                f"{experiment.output_dir} has no model for the run '{run}'; the runs are {', '.join(RUNS)}."
+            )
+    for split in args.splits:
+        if split not in data.parts:
+            raise NewsMatchError(f"{experiment.output_dir} has no {split} split, only {', '.join(data.parts)}.")
+    embedded = EmbeddedRuns(
+        experiment, data, args.ensemble_weight, batch_size=args.batch_size, num_workers=args.num_workers
+    )
+    made = []
+
+    def write(run: str, split: str, ranking: Ranking, rerank: dict[str, Any] | None = None) -> None:
+        weight = args.ensemble_weight if plain(run) == "ensemble" else None
+        file = write_predictions(ranking, experiment.layout.run(split, run))
+        experiment.register_run(split, run, data.parts[split], rerank, weight)
+        made.append(Prediction(file, split, run, len(ranking), len(data.parts[split].images)))
+        logger.info("%s: %d articles, %d candidate pictures.", file, made[-1].articles, made[-1].candidates)
+
+    methods = [method for method in dict.fromkeys(args.rerank) if method != "none"]
+    for run in runs:
+        for split in args.splits:
+            write(run, split, embedded.rank(run, split, k=args.k))
+        for method in methods:
+            chosen = embedded.choose_settings(run, method)
+            logger.info("%s: %s", reranked(run, method), describe(chosen))
+            for split in args.splits:
+                write(
+                    reranked(run, method),
+                    split,
+                    embedded.rank(run, split, method, args.k, **chosen["settings"]),
+                    chosen,
+                )
+    return made

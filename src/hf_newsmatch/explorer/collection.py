@@ -1,6 +1,5 @@
 """What the page in `app/` shows: pictures ranked by the models between zero-shot and fine-tuned."""
 
-import json
 import math
 import re
 import tempfile
@@ -8,7 +7,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from datasets import Dataset, Image
@@ -22,9 +20,12 @@ from ..data.newsimages import load_images
 from ..data.text import DEFAULT_TEXT_FIELDS, join_text
 from ..errors import NewsMatchError
 from ..experiment.demo_run import make_demo_run
-from ..experiment.folder import RECORD, Experiment
-from ..experiment.merging import folder_name, interpolate_run, is_current
-from ..hub.push import check_repo_id, explained
+from ..experiment.folder import Experiment
+from ..experiment.layout import alpha_folder
+from ..experiment.merging import make_alpha
+from ..experiment.record import RECORD, Record
+from ..hub.errors import explained
+from ..hub.push import check_repo_id
 from ..merging.interpolation import check_alpha, interpolate
 from ..models.weights import weights_sha256
 from ..retrieval.matcher import NewsMatcher
@@ -108,11 +109,12 @@ def models_of_run(experiment: Experiment) -> AlphaModels:
     folder = experiment.output_dir
     if not experiment.has_model("fine_tuned"):
         raise NewsMatchError(f"{folder} has no fine-tuned model yet; run scripts/train.py first.")
-    family = experiment.record.get("wise_ft_family", {})
     between = {
-        made["alpha"]: (str(folder / name), None) for name, made in family.items() if is_current(experiment, name)
+        made.alpha: (str(folder / name), None)
+        for name, made in experiment.record.alphas.items()
+        if experiment.has_alpha(name)
     }
-    chosen = _one_alpha(experiment.record) if experiment.has_model("wise_ft") else None
+    chosen = experiment.record.wise_ft.one_alpha if experiment.has_model("wise_ft") else None
     if chosen is not None:
         between[chosen] = (experiment.checkpoint("wise_ft"), None)
 
@@ -120,7 +122,7 @@ def models_of_run(experiment: Experiment) -> AlphaModels:
         now = Experiment.open(folder)  # the scripts may have added to the record
         if not now.has_model("fine_tuned") or now.endpoints() != experiment.endpoints():
             raise NewsMatchError(f"{folder} was trained again since this page started; start it again.")
-        return str(folder / interpolate_run(now, alpha, progress=False))
+        return str(make_alpha(now, alpha, progress=False))
 
     zero_shot = experiment.checkpoint("zero_shot"), experiment.revision("zero_shot")
     return AlphaModels(zero_shot, (experiment.checkpoint("fine_tuned"), None), between, make, chosen)
@@ -140,18 +142,18 @@ def models_of_family(repo_id: str) -> tuple[AlphaModels, Experiment]:
         commits = {branch.name: branch.target_commit for branch in HfApi().list_repo_refs(repo_id).branches}
         try:
             file = hf_hub_download(repo_id, RECORD, revision=commits[constants.DEFAULT_REVISION])
-            record = json.loads(Path(file).read_text(encoding="utf-8"))
+            record = Record.load(file)
             experiment = Experiment(repo_id, record)
             zero_shot = experiment.checkpoint("zero_shot"), experiment.revision("zero_shot")
-        except (EntryNotFoundError, KeyError, TypeError, json.JSONDecodeError) as error:
+        except (EntryNotFoundError, KeyError, NewsMatchError) as error:
             raise NewsMatchError(
                 f"{repo_id} has no {RECORD} of a run; scripts/push_to_hub.py publishes one with the model."
             ) from error
     found = {name: _BRANCH.fullmatch(name) for name in commits}
     between = {float(match[1]): (repo_id, commits[name]) for name, match in found.items() if match}
-    main, chosen = (repo_id, commits[constants.DEFAULT_REVISION]), _one_alpha(record)
-    if "wise_ft" not in record:
-        chosen = 1.0
+    main, chosen = (repo_id, commits[constants.DEFAULT_REVISION]), 1.0
+    if record.wise_ft is not None:
+        chosen = record.wise_ft.one_alpha
     if chosen is not None:
         between[chosen] = main
     if 1.0 not in between:
@@ -162,19 +164,11 @@ def models_of_family(repo_id: str) -> tuple[AlphaModels, Experiment]:
     folder = tempfile.TemporaryDirectory(prefix="newsmatch-")
 
     def make(alpha: float) -> str:
-        target = Path(folder.name) / folder_name(alpha)
+        target = Path(folder.name) / alpha_folder(alpha)
         revisions = {"zero_shot_revision": zero_shot[1], "fine_tuned_revision": fine_tuned[1]}
         return str(interpolate(zero_shot[0], fine_tuned[0], alpha, target, **revisions, progress=False))
 
     return AlphaModels(zero_shot, fine_tuned, between, make, chosen), experiment
-
-
-def _one_alpha(record: Mapping[str, Any]) -> float | None:
-    """The alpha of a run's WiSE-FT model, when all of its weights have the same."""
-    made = record.get("wise_ft", {})
-    if {"alpha_vision", "alpha_text", "alphas"} & made.keys():
-        return None
-    return made.get("alpha")
 
 
 @dataclass(frozen=True)
@@ -341,6 +335,6 @@ def _run(output_dir: str) -> Experiment:
         if not (Path(output_dir) / RECORD).is_file():
             return make_demo_run(output_dir)
         experiment = Experiment.open(output_dir)
-        if experiment.record["data"]["arguments"]["demo"] and not experiment.has_model("fine_tuned"):
+        if experiment.record.data.arguments.demo and not experiment.has_model("fine_tuned"):
             return make_demo_run(output_dir)
     return Experiment.open(output_dir)

@@ -9,6 +9,7 @@ from ..data.corpus import NewsData
 from ..data.newsimages import bad_rows
 from ..data.text import join_text
 from ..experiment.folder import Experiment
+from ..experiment.record import InterpolatedRecord
 from ..models.loading import load_config, load_processor
 from . import tables
 from .tables import Table
@@ -17,8 +18,8 @@ from .tables import Table
 def facts_tables(experiment: Experiment, data: NewsData) -> list[Table]:
     """What was read, what was refused, how it was split, and where everything came from."""
     record = experiment.record
-    section = record["data"]
-    arguments = section["arguments"]
+    section = record.data
+    arguments = section.arguments
     parts = {"train": data.train, **{name: part.articles for name, part in data.parts.items()}}
     limit, truncated = _truncated(experiment, parts)
     rows = []
@@ -27,60 +28,61 @@ def facts_tables(experiment: Experiment, data: NewsData) -> list[Table]:
         pictures = len(data.parts[name].images) if name in data.parts else len(set(articles["image_id"][:]))
         cut = f"{truncated[name]} ({truncated[name] / len(articles):.0%})"
         days = [f"{dates[0]:%Y-%m-%d}", f"{dates[-1]:%Y-%m-%d}"] if dates else [None, None]
-        shared = section["split"]["parts"].get(name, {}).get("shared_pictures")
-        if shared is None and name == "test" and section["test_list"]:
-            shared = section["test_list"]["shared_pictures"]
+        split = section.split.splits.get(name)
+        shared = split and split.shared_pictures
+        if shared is None and name == "test" and section.test_list:
+            shared = section.test_list.shared_pictures
         rows.append([name, len(articles), pictures, *days, shared, cut])
     header = ["part", "articles", "pictures", "first", "last", "pictures of earlier parts", f"cut at {limit} tokens"]
-    order = f"Order in time by: {section['split']['order']}."
+    order = f"Order in time by: {section.split.order}."
     found = [tables.plain_table("data", "The data", header, rows, order)]
 
     refused = Counter()
-    for kind in (section, section["test_list"] or {}):
-        refused.update(kind.get("unusable_pictures", {}).get("counts", {}))
-    linked = sum(len(articles) for name, articles in parts.items() if name != "test" or not section["test_list"])
-    without = section["pairs_without_usable_picture"]
+    for source in filter(None, (section, section.test_list)):
+        refused.update(source.unusable_pictures.counts)
+    linked = sum(len(articles) for name, articles in parts.items() if name != "test" or not section.test_list)
+    without = section.pairs_without_usable_picture
     read = [["articles read with the picture that they were published with", linked + without]]
-    if section["test_list"]:
+    if section.test_list:
         read.append(["articles read of the test list", len(parts["test"])])
     read.append(["articles left out for want of a usable picture", without])
     read += [[f"pictures refused: {reason}", count] for reason, count in sorted(refused.items())]
-    if arguments["skip_bad_rows"]:
-        wrong = bad_rows(arguments["articles_file"])
+    if arguments.skip_bad_rows:
+        wrong = bad_rows(arguments.articles_file)
         read.append(["rows that could not be read and were skipped", len(wrong)])
         read += [[f"skipped: {line}", ""] for line in wrong[:10]]
-    translation = section["translation"]
+    translation = section.translation
     if translation:
         read += [
-            ["sentences translated", translation["sentences"]],
-            ["of these, translated around a number or an address that the model had lost", translation["in_parts"]],
-            ["different ones kept in the original because no translation was sound", len(translation["kept"])],
+            ["sentences translated", translation.sentences],
+            ["of these, translated around a number or an address that the model had lost", translation.in_parts],
+            ["different ones kept in the original because no translation was sound", len(translation.kept)],
         ]
     found.append(tables.plain_table("refused", "Read and refused", ["what", "count"], read))
 
-    base = record["base_model"]
+    base = record.base_model
     source = [
-        ["base model", _shown(base["id"])],
-        ["revision", base["revision"]],
-        ["SHA-256 of the base", base["sha256"]],
+        ["base model", _shown(base.id)],
+        ["revision", base.revision],
+        ["SHA-256 of the base", base.sha256],
     ]
-    for name, file in section["files"].items():
-        source.append([f"{name}: {_shown(file['path'])}", file["sha256"]])
-    source.append(["read by CLIP", ", ".join(arguments["text_fields"])])
-    source.append(["WiSE-FT", describe_choice(record.get("wise_ft"))])
-    recipe = record.get("recipe", {})
+    for name, file in section.files.items():
+        source.append([f"{name}: {_shown(file.path)}", file.sha256])
+    source.append(["read by CLIP", ", ".join(arguments.text_fields)])
+    source.append(["WiSE-FT", describe_choice(record.wise_ft)])
+    recipe = record.recipe
     source += [
         [name, recipe[name]]
         for name in ("num_train_epochs", "learning_rate", "train_batch_size", "seed")
         if name in recipe
     ]
-    source.append(["hf-newsmatch", record.get("hf_newsmatch")])
-    source += [[name, version] for name, version in record.get("versions", {}).items()]
+    source.append(["hf-newsmatch", record.hf_newsmatch])
+    source += [[name, version] for name, version in record.versions.items()]
     found.append(tables.plain_table("provenance", "Provenance", ["what", "value"], source))
     return found
 
 
-def describe_choice(made: Mapping[str, Any] | None) -> str:
+def describe_choice(made: InterpolatedRecord | None) -> str:
     """The alpha and why, in a sentence."""
     if made is None:
         return "No WiSE-FT model was made."
@@ -89,10 +91,10 @@ def describe_choice(made: Mapping[str, Any] | None) -> str:
         "alpha_vision": "{:g} for the vision tower",
         "alpha_text": "{:g} for the text tower",
     }
-    alphas = [text.format(made[name]) for name, text in names.items() if made.get(name) is not None]
-    if made.get("alphas"):
+    alphas = [text.format(getattr(made, name)) for name, text in names.items() if getattr(made, name) is not None]
+    if made.alphas:
         alphas.append("alphas by weight")
-    return f"WiSE-FT uses {', '.join(alphas)} (rule: {made['rule']})."
+    return f"WiSE-FT uses {', '.join(alphas)} (rule: {made.rule})."
 
 
 def _shown(name: str) -> str:

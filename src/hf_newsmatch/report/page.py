@@ -65,15 +65,15 @@ class Section:
     figures: list[Drawing]
 
 
-def write_report(output_dir: str | Path, seed: int = 0, progress: bool = True) -> Path:
+def write_report(experiment: Experiment, seed: int = 0, progress: bool = True) -> Path:
     """Write the report of a run to `OUTPUT_DIR/report`: `index.html`, which opens from disk, and all it shows.
 
     Beside it, `tables.md` and `tables.tex` (for booktabs) hold the same tables, and `figures/` the figures as PNG and
     PDF. The folder appears whole or not at all, in place of an earlier one.
 
     Args:
-        output_dir (`str` or `Path`):
-            Folder of a run with predictions.
+        experiment ([`Experiment`]):
+            An experiment with predictions.
         seed (`int`, *optional*, defaults to 0):
             Of bootstrap and permutation test.
         progress (`bool`, *optional*, defaults to `True`):
@@ -83,18 +83,17 @@ def write_report(output_dir: str | Path, seed: int = 0, progress: bool = True) -
         `Path`: the `index.html`.
 
     Raises:
-        [`NewsMatchError`]: when the folder holds no run, no predictions with known true pictures or stale ones, or
+        [`NewsMatchError`]: when it has no predictions with known true pictures or stale ones, or
             data that has changed since.
     """
-    experiment = Experiment.open(output_dir)
     splits = [split for split in experiment.predicted_splits() if experiment.gold(split) is not None]
     if not splits:
         raise NewsMatchError(
-            f"{output_dir} has no predictions with known true pictures; run scripts/predict.py first."
+            f"{experiment.output_dir} has no predictions with known true pictures; run `hf-newsmatch predict` first."
         )
     rankings = {split: experiment.rankings(split) for split in splits}
     data = experiment.data()
-    with atomic_path(experiment.output_dir / "report") as folder:
+    with atomic_path(experiment.layout.report) as folder:
         for name in ("figures", "pictures", "data"):
             (folder / name).mkdir(parents=True)
         # the test part, where there is one, is what counts
@@ -116,12 +115,12 @@ def write_report(output_dir: str | Path, seed: int = 0, progress: bool = True) -
             name=experiment.output_dir.resolve().name,
             sections=sections,
             training=training,
-            choice=describe_choice(experiment.record.get("wise_ft")),
+            choice=describe_choice(experiment.record.wise_ft),
             facts=facts,
             cases=CASES,
         )
         (folder / "index.html").write_text(page, encoding="utf-8")
-    return experiment.output_dir / "report" / "index.html"
+    return experiment.layout.report / "index.html"
 
 
 def _write_part(
@@ -151,7 +150,7 @@ def _write_part(
         found.append(tables.pairs_table(split, pairs))
     again = {run: ranking for run, ranking in all_rankings.items() if run not in rankings}
     if again:
-        made = {run: experiment.record["runs"][split][run]["rerank"] for run in again}
+        made = {run: experiment.record.runs[split][run].rerank for run in again}
         together = ranks | true_ranks(again, gold)
         gains = compare_pairs(together, clusters, seed=seed, pairs=[(run, plain(run)) for run in again])
         found.append(tables.reranked_table(split, made, together, gains))
@@ -223,15 +222,16 @@ def _save(folder: Path, name: str, figure: Figure) -> Drawing:
 
 def _training_figures(folder: Path, experiment: Experiment) -> list[Drawing]:
     """The learning curve, and the curve over alpha as scripts/interpolate.py drew it."""
-    drawn = []
-    learning = figures.plot_learning(experiment.record.get("train", {}).get("log_history", []), "Learning curve")
+    drawn, train = [], experiment.record.train
+    learning = figures.plot_learning(train.log_history if train else [], "Learning curve")
     if learning is not None:
         drawn.append(_save(folder, "learning_curve", learning))
     # an earlier choice may have left its curve
-    chosen = "alpha_rule" in experiment.record.get("wise_ft", {})
-    if chosen and all((experiment.output_dir / f"alpha_curve.{ending}").is_file() for ending in ("png", "pdf")):
+    made = experiment.record.wise_ft
+    chosen = made is not None and made.is_chosen
+    if chosen and all(experiment.layout.alpha_curve(ending).is_file() for ending in ("png", "pdf")):
         for ending in ("png", "pdf"):
-            file = f"alpha_curve.{ending}"
-            shutil.copyfile(experiment.output_dir / file, folder / "figures" / file)
+            file = experiment.layout.alpha_curve(ending)
+            shutil.copyfile(file, folder / "figures" / file.name)
         drawn.append(Drawing("alpha_curve", "Validation scores over alpha with 95 % bands, the chosen alpha marked."))
     return drawn

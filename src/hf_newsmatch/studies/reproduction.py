@@ -5,6 +5,10 @@ CLIP" (MediaEval 2022).
 """
 
 import json
+import logging
+import shutil
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +16,20 @@ from typing import Any
 
 import yaml
 
+from ..configs import ReproduceArguments
 from ..errors import NewsMatchError
-from ..experiment.folder import RECORD, RUNS, Experiment
+from ..experiment.folder import RUNS, Experiment
+from ..experiment.record import RECORD
 from ..metrics import compare_runs
 from ..metrics.diagnostics import rank_changes, true_ranks
 from ..metrics.tables import metric_label
-from ..report.tables import Cell, Table, interval_cell, number
-from ..utils.files import write_json
+from ..report.tables import Cell, Table, interval_cell, number, to_latex, to_markdown
+from ..utils.files import atomic_path, write_json
+from ..utils.resources import resource_dir
 
+logger = logging.getLogger(__name__)
+
+RECIPES = resource_dir("recipes")
 PAPER_METRICS = ("mrr@100", "recall@5", "recall@10", "recall@50", "recall@100")
 PAPER_RUNS = RUNS[:3]
 _RUN_NAMES = dict(zip(PAPER_RUNS, ("zero-shot", "fine-tuning", "WiSE-FT")))
@@ -159,7 +169,7 @@ def collect_results(output_dir: str | Path, seed: int = 0) -> dict[str, Any]:
         scores = {run: {metric: compared[run][metric] for metric in PAPER_METRICS} for run in PAPER_RUNS}
     ranks = true_ranks(parts["validation"], experiment.gold("validation"))
     return {
-        "alpha": experiment.record["wise_ft"]["alpha"],
+        "alpha": experiment.record.wise_ft.alpha,
         "scores": scores,
         "rank_changes": rank_changes(*(ranks[run] for run in PAPER_RUNS)),
     }
@@ -255,3 +265,92 @@ class Progress:
 
     def _save(self) -> None:
         write_json({"flags": self.flags, "done": self.done}, self.file)
+
+
+@dataclass
+class Reproduction:
+    """What came of the three data sets.
+
+    Args:
+        results (`dict[str, dict]`): Data set to what [`collect_results`] found.
+        failed (`dict[str, str]`): Data set to why it failed.
+        tables (`list[Table]`): Our numbers beside the paper's.
+    """
+
+    results: dict[str, dict[str, Any]]
+    failed: dict[str, str]
+    tables: list[Table]
+
+
+def reproduce(args: ReproduceArguments, train_flags: Sequence[str] = ()) -> Reproduction:
+    """Take each data set through all steps, as far as that is not done, and compare with the paper.
+
+    A data set that fails is left and the others go on. Writes `OUTPUT_DIR/tables.md`, `tables.tex` and
+    `reproduce.json`.
+
+    Args:
+        args ([`ReproduceArguments`]):
+            Which data sets, from where, into which folder.
+        train_flags (`Sequence[str]`, *optional*):
+            Further flags of `hf-newsmatch train`.
+    """
+    output_dir = Path(args.output_dir)
+    made = Reproduction({}, {}, [])
+    for name in dict.fromkeys(args.datasets):
+        try:
+            run_steps(name, args, [*data_flags(name, args), *train_flags])
+            made.results[name] = collect_results(output_dir / name)
+        except NewsMatchError as error:
+            logger.error("%s: %s", name, error)
+            made.failed[name] = str(error)
+    if made.results:
+        made.tables = [scores_table(name, result) for name, result in made.results.items()]
+        made.tables += changes_tables(made.results)
+        if args.demo:
+            for table in made.tables:
+                table.title += " (the demo's news in their place)"
+        for ending, write in (("md", to_markdown), ("tex", to_latex)):
+            with atomic_path(output_dir / f"tables.{ending}") as temporary:
+                temporary.write_text("\n".join(map(write, made.tables)), encoding="utf-8")
+        write_json({"results": made.results, "failed": made.failed}, output_dir / "reproduce.json")
+    return made
+
+
+def data_flags(name: str, args: ReproduceArguments) -> list[str]:
+    """The recipe and the files of a data set, or of the demo's news in its place, as flags of `hf-newsmatch train`."""
+    if args.demo:
+        values = {**PAPER[name].demo, "config": str(RECIPES / PAPER[name].demo["config"])}
+    else:
+        recipe = RECIPES / f"{name}.yaml"
+        values = {"config": str(recipe), **find_files(recipe, args.data_root)}
+    return [f"--{flag}={value}" for flag, value in values.items()]
+
+
+def run_steps(name: str, args: ReproduceArguments, flags: list[str]) -> None:
+    """Train, interpolate, predict, evaluate and report, as far as that is not done.
+
+    Raises:
+        [`NewsMatchError`]: when a step fails; its own words are above.
+    """
+    folder = Path(args.output_dir) / name
+    if args.overwrite:
+        shutil.rmtree(folder, ignore_errors=True)
+    progress = Progress(folder, flags)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--module"]
+    if args.accelerate_config:
+        launch[4:4] = ["--config_file", args.accelerate_config]
+    python, output = [sys.executable, "-m"], ["--output_dir", str(folder)]
+    steps = {
+        "train": [*launch, "hf_newsmatch", "train", *flags, *output],
+        "interpolate": [*python, "hf_newsmatch", "interpolate", *output],
+        "predict": [*python, "hf_newsmatch", "predict", *output, "--runs", *PAPER_RUNS],
+        "evaluate": [*python, "hf_newsmatch", "evaluate", *output],
+        "report": [*python, "hf_newsmatch", "report", *output],
+    }
+    for step, command in steps.items():
+        if progress.is_done(step):
+            continue
+        logger.info("%s: %s.", name, step)
+        if subprocess.run(command).returncode:
+            raise NewsMatchError(f"it ended in `hf-newsmatch {step}`, see above; the same command goes on there.")
+        progress.finish(step)

@@ -118,7 +118,7 @@ def choose_by_every_rule(experiment: Experiment, metric: str, slices: int) -> di
         metric, an array over the articles). The oracle takes, for each metric, the best alpha of the test part.
     """
     data, folder = experiment.data(), experiment.output_dir / "sweeps"
-    sort_by = experiment.record["data"]["arguments"]["sort_by"]
+    sort_by = experiment.record.data.arguments.sort_by
     ends = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
     common = {"text_fields": experiment.text_fields, "zero_shot_revision": experiment.revision("zero_shot")}
     part = data.parts["test"]

@@ -3,8 +3,9 @@
 import datasets
 import evaluate
 
-from ...retrieval.ranking import Ranking
-from ..scoring import DEFAULT_KS, score
+# `evaluate.load` copies this file elsewhere, where relative imports find nothing
+from hf_newsmatch.metrics.scoring import DEFAULT_KS, score
+from hf_newsmatch.retrieval.ranking import Ranking
 
 _DESCRIPTION = """
 MRR@100 and Recall@k of ranked pictures, as the MediaEval NewsImages task scores them: one true picture an article,
