@@ -1,4 +1,4 @@
-"""The options of each command as dataclasses: pure data, which `HfArgumentParser` turns into flags and recipes fill."""
+"""The options of each command as dataclasses: pure data, which flags and recipes fill."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -574,8 +574,8 @@ class TranslateArguments:
     format: str = field(
         default="parquet",
         metadata={
-            "help": "parquet: translated columns, with the originals as title_source and text_source; tsv: the original"
-            " columns, with the translated ones as titleEN and textEN. All commands read both as English."
+            "help": "parquet: translated columns, with the originals as title_source and text_source; tsv: the"
+            " original columns, with the translated ones as titleEN and textEN. All commands read both as English."
         },
     )
     translation_model: str = field(
@@ -611,7 +611,7 @@ class TranslateArguments:
     dtype: str | None = field(
         default=None,
         metadata={
-            "help": "Of the weights: float32 (default), float16 or bfloat16; with ctranslate2 int8 (default), float32 …"
+            "help": "Of the weights: float32 (default), float16, bfloat16; with ctranslate2 int8 (default), float32 …"
         },
     )
     device: str | None = field(

@@ -19,7 +19,7 @@ from typing import Any
 from ..configs import ContrastiveOptions
 
 # stands for the dataclass in a call of `parse_arguments`, which imports it only when there are values to parse
-TRAINING_ARGUMENTS = "hf_newsmatch.training.trainer:ContrastiveTrainingArguments"
+TRAINING_ARGUMENTS = "hf_newsmatch:ContrastiveTrainingArguments"
 
 _KINDS = {"int": int, "float": float}
 
@@ -59,7 +59,7 @@ class Flag:
         return [f"--{self.name}", *([f"--{self.name.replace('_', '-')}"] if "_" in self.name else [])]
 
     def add_to(self, group: Any, help: str) -> None:
-        """Add the flag to an `argparse` parser or group, with its negation `--no_…` where it is a switch that is on."""
+        """Add the flag to an `argparse` parser or group, with `--no_…` for a switch that is on by default."""
         kind = boolean if self.kind is bool else self.kind
         const = True if self.nargs == "?" else None
         default = argparse.SUPPRESS  # the real parser knows it; help shows it in its text

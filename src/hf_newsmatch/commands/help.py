@@ -1,6 +1,7 @@
 """The text of `--help`: examples, our groups of flags, and the flags of `TrainingArguments` that matter."""
 
 import argparse
+import dataclasses
 import re
 import shutil
 
@@ -10,27 +11,59 @@ from .flags import TRAINING_ARGUMENTS, Flag, Unknown, flags_of
 
 WIDTHS = 80, 119  # columns, at least and at most
 
-# the flags of a training that `--help` shows; our own are in the group before the last, wherever they are not here
-TRAINING_GROUPS = {
-    "length, batches and learning rate": (
-        *("output_dir", "num_train_epochs", "max_steps", "per_device_train_batch_size"),
-        *("gradient_accumulation_steps", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
-        *("weight_decay", "max_grad_norm", "optim", "seed"),
-    ),
-    "contrastive fine-tuning": (),
-    "precision, memory and workers": (
-        *("bf16", "fp16", "tf32", "activation_checkpointing", "torch_compile", "use_cpu"),
-        *("dataloader_num_workers", "ddp_timeout"),
-    ),
-    "evaluation, checkpoints and logging": (
-        *("eval_strategy", "eval_steps", "per_device_eval_batch_size", "load_best_model_at_end"),
-        *("metric_for_best_model", "save_strategy", "save_steps", "save_total_limit", "resume_from_checkpoint"),
-        *("logging_strategy", "logging_steps", "report_to", "run_name"),
-    ),
-    "Hugging Face Hub": ("push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_token"),
+# The flags of a training that `--help` shows. Those of transformers have a text here where theirs is long or where the
+# flag means something else in this training; an empty one stands for the field's own.
+TRAINING_GROUPS: dict[str, dict[str, str]] = {
+    "length, batches and learning rate": {
+        "output_dir": "",
+        "num_train_epochs": "",
+        "max_steps": "Optimizer steps instead of --num_train_epochs.",
+        "per_device_train_batch_size": "",
+        "gradient_accumulation_steps": "Batches of an optimizer step; negatives are those of one batch alone.",
+        "learning_rate": "",
+        "lr_scheduler_type": "",
+        "lr_scheduler_kwargs": "Arguments of the schedule, as JSON.",
+        "warmup_steps": "Steps of linear warm-up; below 1, a share of all steps.",
+        "weight_decay": "",
+        "max_grad_norm": "",
+        "optim": "The optimizer, with --no_coupled_weight_decay.",
+        "seed": "Seed of everything that is drawn.",
+    },
+    "contrastive fine-tuning": {},
+    "precision, memory and workers": {
+        "bf16": "Mixed precision in bfloat16; weights stay in float32.",
+        "fp16": "Mixed precision in float16; weights stay in float32.",
+        "tf32": "TF32 on Ampere and newer GPUs.",
+        "activation_checkpointing": "Compute activations twice instead of keeping them.",
+        "torch_compile": "Compile the model with torch.compile.",
+        "use_cpu": "Train on the CPU even where there is an accelerator.",
+        "dataloader_num_workers": "",
+    },
+    "evaluation, checkpoints and logging": {
+        "eval_strategy": "",
+        "eval_steps": "With --eval_strategy steps: steps between evaluations; below 1, a share of all.",
+        "per_device_eval_batch_size": "",
+        "load_best_model_at_end": "",
+        "metric_for_best_model": "",
+        "save_strategy": "",
+        "save_steps": "With --save_strategy steps: steps between checkpoints; below 1, a share of all.",
+        "save_total_limit": "",
+        "resume_from_checkpoint": "A checkpoint to go on from; by default the last one of the output folder.",
+        "logging_strategy": "",
+        "logging_steps": "With --logging_strategy steps: steps between lines; below 1, a share of all.",
+        "report_to": "Experiment trackers: tensorboard, wandb, trackio … or none.",
+        "run_name": "Name of the training in the trackers.",
+    },
+    "Hugging Face Hub": {
+        "push_to_hub": "Publish the fine-tuned model, its card and its provenance at the end.",
+        "hub_model_id": "The repository: user/name or organisation/name.",
+        "hub_private_repo": "Make the repository private, the default; false makes it public.",
+        "hub_revision": "The branch; main by default.",
+        "hub_token": "A token; by default HF_TOKEN or that of `hf auth login`, which no process list shows.",
+    },
 }
 OWN_GROUP = "contrastive fine-tuning"
-# fields of ours that are set so that transformers' code suits this training, and are not to be set otherwise
+# fields of ours that fit transformers to this training and that nobody needs to set
 _FIXED = {"remove_unused_columns", "hub_strategy", "ddp_find_unused_parameters", "dataloader_drop_last"}
 
 
@@ -39,13 +72,17 @@ def group_flags(item: type | str) -> tuple[dict[str, list[Flag]], list[Flag]]:
     flags = flags_of(item)
     if item != TRAINING_ARGUMENTS:
         return {getattr(item, "_argument_group_name", "flags"): list(flags.values())}, []
-    named = {name for names in TRAINING_GROUPS.values() for name in names}
-    own = [name for name in flags_of(ContrastiveOptions) if name not in named | _FIXED]
+    named = {name: text for texts in TRAINING_GROUPS.values() for name, text in texts.items()}
+    own = [name for name in flags_of(ContrastiveOptions) if name not in named.keys() | _FIXED]
     groups = {
-        title: [flags[name] for name in (own if title == OWN_GROUP else names) if name in flags]
-        for title, names in TRAINING_GROUPS.items()
+        title: [
+            dataclasses.replace(flags[name], help=named.get(name) or flags[name].help)
+            for name in (own if title == OWN_GROUP else texts)
+            if name in flags
+        ]
+        for title, texts in TRAINING_GROUPS.items()
     }
-    return groups, [flag for name, flag in flags.items() if name not in named | set(own)]
+    return groups, [flag for name, flag in flags.items() if name not in named.keys() | set(own)]
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -73,19 +110,16 @@ def _value_name(action: argparse.Action) -> str:
     return "DIR" if name.endswith("_dir") else "FILE" if name.endswith("_file") else "VALUE"
 
 
-def flag_help(flag: Flag, short: bool = False) -> str:
-    """The help of a flag with its default; only its first sentence where it is to be short."""
-    text = flag.help
-    if short:
-        text = re.split(r"(?<=[\w)`'])[.;] ", text)[0].removesuffix(".") + "."
+def flag_help(flag: Flag) -> str:
+    """The help of a flag with its default."""
     default = flag.default
-    if default is None or default is Unknown or default == "" or default == []:
-        return text
-    if isinstance(default, bool):
-        default = f"on; --no_{flag.name} turns it off" if default else None
+    if default is None or default is Unknown or default is False or default == "" or default == []:
+        return flag.help
+    if default is True:
+        default = "on"
     elif isinstance(default, list):
         default = " ".join(map(str, default))
-    return f"{text} (default: {default})" if default is not None else text
+    return f"{flag.help} (default: {str(default).replace('%', '%%')})"
 
 
 def as_called(description: str) -> str:

@@ -37,7 +37,7 @@ def parse_arguments(
             The dataclasses, as for `HfArgumentParser`; `TRAINING_ARGUMENTS` in place of the one that takes seconds to
             import.
         description (`str`):
-            The command's docstring, which `--help` shows: a sentence, indented examples, and what else there is to say.
+            The command's docstring, which `--help` shows: a sentence, indented examples, and more to know.
         argv (`Sequence[str]`, *optional*):
             The arguments; those of the process by default.
         default_config (`str` or `Path`, *optional*):
@@ -95,20 +95,20 @@ def print_help(dataclass_types: Sequence[type | str], description: str, everythi
     )
     parser.add_argument("--config", metavar="YAML", help=_CONFIG_HELP)
     hidden: list[Flag] = []
-    short = TRAINING_ARGUMENTS in dataclass_types and not everything
     for item in dataclass_types:
         groups, rare = group_flags(item)
         hidden += rare
         for title, flags in groups.items():
             group = parser.add_argument_group(title)
             for flag in flags:
-                flag.add_to(group, flag_help(flag, short))
-    if everything:
-        group = parser.add_argument_group("more of transformers.TrainingArguments") if hidden else None
+                flag.add_to(group, flag_help(flag))
+    parser.epilog = "--no_NAME turns a switch off whose default is on."
+    if hidden and everything:
+        group = parser.add_argument_group("more of transformers.TrainingArguments")
         for flag in hidden:
             flag.add_to(group, flag_help(flag))
-    elif short:
-        parser.epilog = f"--help_all tells more of these flags, and of {len(hidden)} others of TrainingArguments."
+    elif hidden:
+        parser.epilog += f" --help_all adds the {len(hidden)} other flags of transformers.TrainingArguments."
     parser.print_help()
 
 
