@@ -113,13 +113,17 @@ def _value_name(action: argparse.Action) -> str:
 def flag_help(flag: Flag) -> str:
     """The help of a flag with its default."""
     default = flag.default
+    # the recipe is what the defaults are
+    text = re.sub(r" \(Recipe: [^)]*\)", "", flag.help)
     if default is None or default is Unknown or default is False or default == "" or default == []:
-        return flag.help
+        return text
     if default is True:
         default = "on"
     elif isinstance(default, list):
         default = " ".join(map(str, default))
-    return f"{flag.help} (default: {str(default).replace('%', '%%')})"
+    elif isinstance(default, float):
+        default = f"{default:g}"
+    return f"{text} (default: {str(default).replace('%', '%%')})"
 
 
 def as_called(description: str) -> str:
