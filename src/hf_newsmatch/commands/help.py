@@ -85,13 +85,17 @@ def group_flags(item: type | str) -> tuple[dict[str, list[Flag]], list[Flag]]:
     return groups, [flag for name, flag in flags.items() if name not in named.keys() | set(own)]
 
 
+def columns() -> int:
+    """The width of the help: the terminal's, within limits."""
+    least, most = WIDTHS
+    return min(max(shutil.get_terminal_size().columns, least), most)
+
+
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Help as wide as the terminal, from 80 columns on, with one spelling a flag."""
 
     def __init__(self, prog: str):
-        least, most = WIDTHS
-        width = min(max(shutil.get_terminal_size().columns, least), most)
-        super().__init__(prog, max_help_position=30, width=width)
+        super().__init__(prog, max_help_position=30, width=columns())
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         names = [name for name in action.option_strings if "-" not in name.lstrip("-")]

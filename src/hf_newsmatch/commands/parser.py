@@ -8,14 +8,16 @@ import dataclasses
 import difflib
 import json
 import sys
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import configs
 from ..errors import NewsMatchError, first_sentence, program
+from ..utils.resources import resource_dir
 from .flags import TRAINING_ARGUMENTS, Flag, flags_of, resolve
-from .help import HelpFormatter, as_called, flag_help, group_flags
+from .help import HelpFormatter, as_called, columns, flag_help, group_flags
 from .renamed import RENAMED
 
 __all__ = ["TRAINING_ARGUMENTS", "parse_arguments"]
@@ -102,13 +104,14 @@ def print_help(dataclass_types: Sequence[type | str], description: str, everythi
             group = parser.add_argument_group(title)
             for flag in flags:
                 flag.add_to(group, flag_help(flag))
-    parser.epilog = "--no_NAME turns a switch off whose default is on."
+    epilog = "--no_NAME turns off a switch whose default is on."
     if hidden and everything:
         group = parser.add_argument_group("more of transformers.TrainingArguments")
         for flag in hidden:
             flag.add_to(group, flag_help(flag))
     elif hidden:
-        parser.epilog += f" --help_all adds the {len(hidden)} other flags of transformers.TrainingArguments."
+        epilog += f" --help_all adds the {len(hidden)} other flags of transformers.TrainingArguments."
+    parser.epilog = textwrap.fill(epilog, columns())
     parser.print_help()
 
 
@@ -170,8 +173,12 @@ def _read_recipe(file: str | Path, own: Collection[str]) -> dict[str, Any]:
     """The values of a recipe that belong to this command."""
     import yaml
 
+    file = Path(file)
+    if file.parent == Path("recipes") and not file.exists() and (resource_dir("recipes") / file.name).is_file():
+        # where there is no repository, the recipe that came with the package
+        file = resource_dir("recipes") / file.name
     try:
-        values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise NewsMatchError(f"The recipe {file} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..errors import NewsMatchError
+from ..errors import NewsMatchError, needs_extra
 
 # Some Marian checkpoints name their languages with three letters.
 _THREE_LETTERS = {
@@ -29,7 +29,8 @@ class LanguageDetector:
     """
 
     def __init__(self, languages: Sequence[str]):
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+        with needs_extra("py3langid"):
+            from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
         self._identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
         try:

@@ -1,0 +1,70 @@
+"""The sentence for what is missing, in place of a traceback."""
+
+import sys
+
+import pytest
+
+from hf_newsmatch import NewsMatchError
+from hf_newsmatch.errors import EXTRAS, exits_cleanly, needs_extra, program
+
+
+@pytest.mark.parametrize("package", EXTRAS)
+def test_a_missing_extra_is_one_sentence(monkeypatch, capsys, package):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/hf-newsmatch report"])
+    monkeypatch.setitem(sys.modules, package, None)
+
+    @exits_cleanly
+    def main():
+        __import__(package)
+
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        f"hf-newsmatch report: error: This needs {package}, which is not installed: pip install"
+        f" 'hf-newsmatch[{EXTRAS[package]}]'.\n"
+    )
+
+
+def test_other_modules_keep_their_traceback():
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"), needs_extra():
+        import no_such_module  # noqa: F401
+    with pytest.raises(ModuleNotFoundError), needs_extra("pysbd"):
+        raise ModuleNotFoundError("peft", name="peft")
+
+
+def test_a_module_of_a_missing_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "matplotlib.figure", raising=False)
+    with pytest.raises(NewsMatchError, match=r"pip install 'hf-newsmatch\[report\]'"), needs_extra():
+        from matplotlib.figure import Figure  # noqa: F401
+
+
+def test_names_of_the_package_tell_the_extra(monkeypatch):
+    import hf_newsmatch
+
+    for name in [name for name in sys.modules if name.startswith("hf_newsmatch.translation")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(hf_newsmatch, "Translator", raising=False)
+    monkeypatch.delitem(vars(hf_newsmatch), "Translator", raising=False)
+    monkeypatch.setitem(sys.modules, "pysbd", None)
+    with pytest.raises(NewsMatchError, match=r"needs pysbd, .* pip install 'hf-newsmatch\[translation\]'"):
+        hf_newsmatch.Translator  # noqa: B018
+
+
+def test_the_language_detector_tells_its_extra(monkeypatch):
+    from hf_newsmatch.translation.languages import LanguageDetector
+
+    for name in [name for name in sys.modules if name.startswith("py3langid")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "py3langid", None)
+    with pytest.raises(NewsMatchError, match=r"needs py3langid, .*\[translation\]"):
+        LanguageDetector(["de", "en"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"), [("scripts/train.py", "train.py"), ("/usr/bin/hf-newsmatch", "hf-newsmatch")]
+)
+def test_the_program_is_what_was_typed(monkeypatch, typed, name):
+    monkeypatch.setattr(sys, "argv", [typed])
+    assert program() == name
