@@ -45,7 +45,6 @@ def test_names_of_the_package_tell_the_extra(monkeypatch):
 
     for name in [name for name in sys.modules if name.startswith("hf_newsmatch.translation")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr(hf_newsmatch, "Translator", raising=False)
     monkeypatch.delitem(vars(hf_newsmatch), "Translator", raising=False)
     monkeypatch.setitem(sys.modules, "pysbd", None)
     with pytest.raises(NewsMatchError, match=r"needs pysbd, .* pip install 'hf-newsmatch\[translation\]'"):

@@ -198,5 +198,5 @@ def _read_recipe(file: str | Path, own: Collection[str]) -> dict[str, Any]:
 
 
 def _all_dataclasses() -> list[type | str]:
-    own = [value for value in vars(configs).values() if dataclasses.is_dataclass(value)]
+    own = [value for value in vars(configs).values() if isinstance(value, type) and dataclasses.is_dataclass(value)]
     return [TRAINING_ARGUMENTS, *own]
