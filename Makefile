@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo app test quality style study browser screenshots clean install
+.PHONY: demo app test quality style docs study browser screenshots clean install
 .DEFAULT_GOAL := demo
 
 install: $(INSTALLED)
@@ -42,6 +42,11 @@ quality: $(INSTALLED)
 style: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# the site in build/site, which opens from disk; a broken link or reference is an error
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Open build/site/index.html in a browser."
 
 # what the tests marked browser need beside it: Debian's Chromium and npm's axe-core
 browser:

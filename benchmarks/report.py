@@ -118,7 +118,7 @@ def make_run(folder: Path, articles: int, width: int) -> Experiment:
             experiment.record.wise_ft = made
     for seed, run in enumerate(RUNS):
         generator = np.random.default_rng(seed)
-        for split, part in data.parts.items():
+        for split, part in data.splits.items():
             ids, article_ids = part.images["image_id"][:], part.articles["article_id"][:]
             places = {name: place for place, name in enumerate(ids)}
             ranking = Ranking(article_ids, [], [])

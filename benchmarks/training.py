@@ -28,7 +28,7 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset
 from PIL import Image as PILImage
 from rich.table import Table
 from transformers import CLIPConfig, CLIPModel, TrainerCallback
@@ -37,10 +37,12 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from hf_newsmatch.commands.parser import parse_arguments
 from hf_newsmatch.commands.terminal import make_console, set_up_logging
 from hf_newsmatch.data.image_cache import cache_pictures, pixel_values
-from hf_newsmatch.data.images import SUFFIXES
+from hf_newsmatch.data.image_folder import SUFFIXES
+from hf_newsmatch.data.images import undecoded
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
+from hf_newsmatch.training.arguments import ContrastiveTrainingArguments
 from hf_newsmatch.training.losses import contrastive_loss
-from hf_newsmatch.training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+from hf_newsmatch.training.trainer import ContrastiveTrainer
 from hf_newsmatch.utils.files import write_json
 
 
@@ -132,9 +134,8 @@ def make_trainer(folder: str, size: int, steps: int, tokens: int, **settings: An
         disable_tqdm=True,
         **settings,
     )
-    trainer = ContrastiveTrainer(make_model(), args, None, train_dataset=Dataset.from_dict(rows))
-    trainer.data_collator = InMemory(size, tokens)
-    return trainer
+    batches = InMemory(size, tokens)
+    return ContrastiveTrainer(make_model(), args, train_dataset=Dataset.from_dict(rows), data_collator=batches)
 
 
 def measure_overhead(args: BenchmarkArguments) -> dict[str, Any]:
@@ -238,7 +239,7 @@ def measure_pictures(args: BenchmarkArguments) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         datasets.config.HF_DATASETS_CACHE = Path(folder)
         files = find_pictures(args.image_dir) if args.image_dir else draw_pictures(Path(folder), 256)
-        rows = Dataset.from_dict({"image": files}).cast_column("image", Image(decode=False))
+        rows = undecoded(Dataset.from_dict({"image": files}))
         results: dict[str, Any] = {"pictures": len(files)}
         for name, source in (("from files", rows), ("from the cache", cache_pictures(rows, processor))):
             rates = []

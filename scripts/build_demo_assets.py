@@ -20,7 +20,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer, se
 from transformers.models.clip import CLIPImageProcessorPil
 
 import hf_newsmatch as nm
-from hf_newsmatch.data.text import join_text
+from hf_newsmatch.data.text import article_texts
 from hf_newsmatch.demo import grammar, newsroom
 from hf_newsmatch.demo.marian import build_tiny_marian
 from hf_newsmatch.errors import exits_cleanly
@@ -81,7 +81,7 @@ def zero_shot(model: CLIPModel, processor: CLIPProcessor, seed: int) -> float:
         news = newsroom.write_newsroom(Path(folder) / "news", seed=seed)
         articles = nm.load_articles(news / "test_articles.tsv")
         images = nm.load_images(news / "test_images.tsv", news / "images")
-        text_embeds = nm.embed_texts(model, processor, [join_text(row) for row in articles])
+        text_embeds = nm.embed_texts(model, processor, article_texts(articles))
         image_embeds = nm.embed_images(model, processor, images["image"])
         ranking = nm.rank(text_embeds, image_embeds, articles["article_id"], images["image_id"])
         return nm.score(ranking, nm.load_gold(news / "test_gold.tsv"))["mrr@100"]
@@ -134,7 +134,7 @@ def build_clip(args: argparse.Namespace, folder: Path) -> None:
     general = general_domain(args.num_pairs, args.seed)
     # names of the news belong to the vocabulary, though training never shows whom they name
     news = [english for _, english in grammar.parallel_headlines(args.seed, 5_000)]
-    tokenizer = build_tokenizer([*(join_text(row) for row in general.remove_columns("image")), *news])
+    tokenizer = build_tokenizer([*article_texts(general), *news])
     size = {"height": PIXELS, "width": PIXELS}
     processor = CLIPProcessor(CLIPImageProcessorPil(size={"shortest_edge": PIXELS}, crop_size=size), tokenizer)
     model = build_model(tokenizer)

@@ -7,10 +7,10 @@ from .version import __version__
 
 # Name to the module that defines it; imported on first use, so that `import hf_newsmatch` stays light.
 _EXPORTS = {
-    "AlphaSweep": "merging.sweep",
+    "AlphaSweep": "merging.curve",
     "ContrastiveCollator": "training.collator",
     "ContrastiveTrainer": "training.trainer",
-    "ContrastiveTrainingArguments": "training.trainer",
+    "ContrastiveTrainingArguments": "training.arguments",
     "NewsMatchError": "errors",
     "NewsMatcher": "retrieval.matcher",
     "Ranking": "retrieval.ranking",
@@ -33,15 +33,15 @@ _EXPORTS = {
     "load_pairs": "data.newsimages",
     "open_picture": "data.images",
     "rank": "retrieval.ranking",
-    "rank_articles": "retrieval.ranking",
-    "read_predictions": "retrieval.ranking",
+    "rank_articles": "retrieval.articles",
+    "read_predictions": "retrieval.predictions",
     "score": "metrics",
     "split_report": "data.splits",
     "sweep_alpha": "merging.sweep",
     "sweep_towers": "merging.sweep",
     "translate_dataset": "translation",
     "write_newsroom": "demo.newsroom",
-    "write_predictions": "retrieval.ranking",
+    "write_predictions": "retrieval.predictions",
 }
 __all__ = [*sorted(_EXPORTS), "__version__"]
 
@@ -51,18 +51,22 @@ if TYPE_CHECKING:
     from .data.splits import chronological_slices, chronological_split, split_report
     from .demo.newsroom import write_newsroom
     from .errors import NewsMatchError
+    from .merging.curve import AlphaSweep
     from .merging.interpolation import interpolate
     from .merging.selection import choose_alpha
-    from .merging.sweep import AlphaSweep, sweep_alpha, sweep_towers
+    from .merging.sweep import sweep_alpha, sweep_towers
     from .metrics import score
     from .models.loading import load_clip
+    from .retrieval.articles import rank_articles
     from .retrieval.embeddings import embed_images, embed_texts
     from .retrieval.fusion import fuse
     from .retrieval.matcher import NewsMatcher
-    from .retrieval.ranking import Ranking, rank, rank_articles, read_predictions, write_predictions
+    from .retrieval.predictions import read_predictions, write_predictions
+    from .retrieval.ranking import Ranking, rank
+    from .training.arguments import ContrastiveTrainingArguments
     from .training.collator import ContrastiveCollator
     from .training.losses import contrastive_loss
-    from .training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+    from .training.trainer import ContrastiveTrainer
     from .translation import Translator, translate_dataset
 
 

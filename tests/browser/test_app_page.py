@@ -82,7 +82,7 @@ def shown(page, column: str) -> list[str]:
 
 
 def expected(experiment: Experiment, model: str, text: str, true: str | None = None, k: int = 4) -> list[str]:
-    part = experiment.data().parts["test"]
+    part = experiment.data().splits["test"]
     articles = part.articles.select([0]).map(lambda _: {"title": text, "text": ""})
     ranking = rank_articles(*load_clip(model), articles, part.images, progress=False)
     rows = enumerate(zip(ranking.image_ids[0], ranking.scores[0]), 1)
@@ -109,7 +109,7 @@ def choose(page, title: str) -> None:
 
 
 def test_an_article_is_chosen(page, experiment):
-    part = experiment.data().parts["test"]
+    part = experiment.data().splits["test"]
     row = part.articles[5]
     choose(page, row["title"])
     text, true = f"{row['title']}. {row['text']}", part.gold[row["article_id"]]
@@ -162,7 +162,7 @@ def test_the_slider_moves_with_the_keyboard(page, experiment):
 
 
 def test_hostile_texts_do_nothing(page, experiment):
-    part = experiment.data().parts["test"]
+    part = experiment.data().splits["test"]
     (row,) = [row for row in part.articles if row["title"] == TITLE]
     choose(page, TITLE)
     for column in COLUMNS:

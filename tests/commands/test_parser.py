@@ -479,7 +479,7 @@ def test_flags_of_the_first_version_parse_to_the_same(dataclass_type, way, tmp_p
 
 
 def test_flags_of_lora():
-    argv = "--lora_rank 2 --lora_alpha 3 --lora_dropout 0.1 --use_cpu --output_dir o".split()
+    argv = ["--lora_rank", "2", "--lora_alpha", "3", "--lora_dropout", "0.1", "--use_cpu", "--output_dir", "o"]
     (parsed,) = parse(*argv, types=(TRAINING_ARGUMENTS,))
     assert (parsed.lora_rank, parsed.lora_alpha, parsed.lora_dropout) == (2, 3.0, 0.1)
 

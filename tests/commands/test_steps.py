@@ -19,8 +19,8 @@ from hf_newsmatch import Ranking, load_clip, load_pairs, read_predictions, write
 from hf_newsmatch.data.text import join_text
 from hf_newsmatch.experiment.folder import Experiment
 from hf_newsmatch.models.weights import weights_sha256
+from hf_newsmatch.retrieval.articles import embed_articles
 from hf_newsmatch.retrieval.embeddings import embed_images, embed_texts
-from hf_newsmatch.retrieval.ranking import embed_articles
 from hf_newsmatch.retrieval.rerank import Bank, rerank
 from tests.utils.news import write_news_folder, write_test_lists
 
@@ -601,14 +601,15 @@ def test_ranking_again(run, checkpoints, tmp_path):
     data = experiment.data()
     model = load_clip(checkpoints / "zero_shot")
     embeds = {
-        split: embed_articles(*model, part.articles, part.images, progress=False) for split, part in data.parts.items()
+        name: embed_articles(*model, split.articles, split.images, progress=False)
+        for name, split in data.splits.items()
     }
     # what was published before the test part: texts and, row by row, their pictures
     before = [row for part in (data.train, data.validation) for row in part]
     texts = [join_text(row) for row in before]
     text_embeds = embed_texts(*model, texts, progress=False)
     image_embeds = embed_images(*model, [row["image"] for row in before], progress=False)
-    test = data.parts["test"]
+    test = data.splits["test"]
     for method in RERANKINGS:
         made = experiment.record.runs["test"][f"zero_shot+{method}"]
         assert made.model_sha256 == experiment.record.runs["test"]["zero_shot"].model_sha256

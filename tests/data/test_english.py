@@ -1,12 +1,12 @@
-"""German data on the ordinary road: translated before the split, in every step alike."""
+"""German data: translated before the split, in every step alike."""
 
 import datasets
 import pytest
 
 from hf_newsmatch import NewsMatchError
 from hf_newsmatch.configs import DataArguments, ModelArguments
-from hf_newsmatch.data import english
-from hf_newsmatch.data.corpus import load_news_data
+from hf_newsmatch.data import english, images
+from hf_newsmatch.data.corpus import load_corpus
 from hf_newsmatch.experiment.folder import Experiment
 from tests.utils.news import make_picture
 from tests.utils.parallel import all_sentences
@@ -46,27 +46,27 @@ def arguments(folder, marian, **kwargs) -> DataArguments:
 
 
 def test_pairs_and_test_articles_are_translated(news, marian):
-    data = load_news_data(arguments(news, marian))
-    texts = [*data.train["text"], *data.validation["text"]]
+    corpus = load_corpus(arguments(news, marian))
+    texts = [*corpus.train["text"], *corpus.validation["text"]]
     assert texts == [target for _, target in SENTENCES]
-    assert data.parts["test"].articles["text"][:] == [target for _, target in SENTENCES[:5]]
-    assert set(data.train["language"]) == {"en"}
-    assert data.train["image"][0].size == make_picture(0).size
-    report = data.report["translation"]
+    assert corpus.splits["test"].articles["text"][:] == [target for _, target in SENTENCES[:5]]
+    assert set(corpus.train["language"]) == {"en"}
+    assert corpus.train["image"][0].size == make_picture(0).size
+    report = corpus.report["translation"]
     assert (report["model"], report["kept"]) == (str(marian), [])
     assert report["sentences"] == 2 * (len(SENTENCES) + 5)
 
 
 def test_only_what_clip_reads_is_translated(news, marian):
-    data = load_news_data(arguments(news, marian, text_fields=["title"]))
-    assert data.report["translation"]["sentences"] == len(SENTENCES) + 5
-    assert data.train["text"][0] == SENTENCES[0][0]
+    corpus = load_corpus(arguments(news, marian, text_fields=["title"]))
+    assert corpus.report["translation"]["sentences"] == len(SENTENCES) + 5
+    assert corpus.train["text"][0] == SENTENCES[0][0]
 
 
 def test_without_the_flag_nothing_is(news):
-    data = load_news_data(arguments(news, "no/such-model", translate=False))
-    assert data.train["text"][0] == SENTENCES[0][0]
-    assert data.report["translation"] is None
+    corpus = load_corpus(arguments(news, "no/such-model", translate=False))
+    assert corpus.train["text"][0] == SENTENCES[0][0]
+    assert corpus.report["translation"] is None
 
 
 def test_english_data_need_no_model(news, marian):
@@ -75,16 +75,16 @@ def test_english_data_need_no_model(news, marian):
         header, *lines = (news / name).read_text().splitlines()
         rows = [f"{header}\ttitleEN\ttextEN", *(f"{line}\tTitle {i}\tText {i}" for i, line in enumerate(lines))]
         (news / name).write_text("\n".join(rows) + "\n")
-    data = load_news_data(arguments(news, "no/such-model"))
-    assert data.train["text"][0] == "Text 0"
+    corpus = load_corpus(arguments(news, "no/such-model"))
+    assert corpus.train["text"][0] == "Text 0"
     # unless the user wants a translation of their own
-    data = load_news_data(arguments(news, marian, use_english_columns=False))
-    assert data.train["text"][0] == SENTENCES[0][1]
+    corpus = load_corpus(arguments(news, marian, use_english_columns=False))
+    assert corpus.train["text"][0] == SENTENCES[0][1]
 
 
 def test_later_steps_read_the_same_from_the_cache(news, marian, checkpoints, monkeypatch):
     model_args = ModelArguments(model_name_or_path=str(checkpoints / "zero_shot"))
-    experiment, data = Experiment.create(news / "run", arguments(news, marian), model_args)
+    experiment, corpus = Experiment.create(news / "run", arguments(news, marian), model_args)
     experiment.save()
     assert experiment.record.data.translation.sentences == 2 * (len(SENTENCES) + 5)
 
@@ -95,12 +95,21 @@ def test_later_steps_read_the_same_from_the_cache(news, marian, checkpoints, mon
 
     monkeypatch.setattr(english, "Translator", Loaded)
     again = Experiment.open(news / "run").data()
-    assert again.train["text"][:] == data.train["text"][:]
-    assert again.parts["test"].articles[:] == data.parts["test"].articles[:]
+    assert again.train["text"][:] == corpus.train["text"][:]
+    assert again.splits["test"].articles[:] == corpus.splits["test"].articles[:]
+
+
+def test_the_model_is_looked_up_before_pictures_are_decoded(news, monkeypatch):
+    """Also when only the test list is German."""
+    pairs = (news / "articles.tsv").read_text().replace("\tde\t", "\ten\t")
+    (news / "articles.tsv").write_text(pairs)
+    monkeypatch.setattr(images, "check_pictures", lambda *args: pytest.fail("pictures were decoded"))
+    with pytest.raises(NewsMatchError, match="No Marian checkpoint in 'no/such-model'"):
+        load_corpus(arguments(news, "no/such-model"))
 
 
 def test_refuses(news, marian):
     with pytest.raises(NewsMatchError, match="No Marian checkpoint in 'no/such-model'"):
-        load_news_data(arguments(news, "no/such-model"))
+        load_corpus(arguments(news, "no/such-model"))
     with pytest.raises(NewsMatchError, match="max_sentences is 0"):
-        load_news_data(arguments(news, marian, max_sentences=0))
+        load_corpus(arguments(news, marian, max_sentences=0))

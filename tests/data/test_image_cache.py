@@ -12,6 +12,7 @@ from PIL import Image as PILImage
 
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments, NewsMatchError
 from hf_newsmatch.data.image_cache import cache_pictures, pixel_values
+from hf_newsmatch.data.images import undecoded
 from hf_newsmatch.training.collator import ContrastiveCollator
 from tests.utils.news import make_model, make_pairs
 
@@ -31,7 +32,7 @@ def photos(tmp_path):
         values = rng.integers(0, 256, shape, dtype=np.uint8).squeeze()
         picture = PILImage.fromarray(values) if mode != "P" else PILImage.fromarray(values).convert("P")
         picture.save(tmp_path / f"p{number}.png")
-    return pairs.cast_column("image", Image(decode=False))
+    return undecoded(pairs)
 
 
 def test_it_equals_decoding_bit_for_bit(photos, processor):
@@ -49,7 +50,7 @@ def test_it_equals_decoding_bit_for_bit(photos, processor):
 
 def test_pictures_inside_the_data(photos, processor):
     inside = photos.cast_column("image", Image()).map(lambda row: row)
-    inside = inside.cast_column("image", Image(decode=False))
+    inside = undecoded(inside)
     cached = cache_pictures(inside, processor.image_processor)
     decoded = pixel_values(list(inside), processor.image_processor)
     assert torch.equal(pixel_values(list(cached), processor.image_processor), decoded)

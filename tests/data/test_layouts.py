@@ -30,6 +30,6 @@ def test_other_rows_are_unknown(row):
 
 def test_the_message_names_what_it_met_and_what_it_knows():
     message = unknown_layout("news.csv", ["id", "headline" * 10])
-    assert message.startswith("news.csv: unknown layout, its first line holds 'id', 'headline")
+    assert message.startswith("news.csv has an unknown layout: its first line holds 'id', 'headline")
     assert "…" in message
     assert all(layout.name in message for layout in LAYOUTS)

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, Features, Image, Value
 
-from hf_newsmatch.data import newsimages
-from hf_newsmatch.data.newsimages import bad_rows, load_articles, load_gold, load_images, load_pairs
+from hf_newsmatch.data import sources
+from hf_newsmatch.data.newsimages import load_articles, load_gold, load_images, load_pairs
+from hf_newsmatch.data.sources import bad_rows
 from hf_newsmatch.errors import NewsMatchError
 
 ORGANISERS = "article\taid\turl\timg\tiid\thashvalue\ttitle\ttext\timgFile"
@@ -127,11 +128,13 @@ def test_unlinked_lists_of_2021(write):
     assert read(load_articles(articles), "article_id", "title", "text") == [("77", "Straße frei", "Grüße")]
     images = write("img\tiid\timgFile\r\nhttps://example.org/x.jpg\t31\thA.jpg\r\n", "i.tsv")
     assert read(load_images(images), "image_id", "image_file") == [("31", "hA.jpg")]
-    with pytest.raises(NewsMatchError, match=r"no link between its articles and pictures: load_articles reads it"):
+    with pytest.raises(
+        NewsMatchError, match=r"no link between its articles and pictures; read it with load_articles\.$"
+    ):
         load_pairs(articles)
-    with pytest.raises(NewsMatchError, match="without articles: load_images reads it"):
+    with pytest.raises(NewsMatchError, match="without articles; read it with load_images"):
         load_articles(images)
-    with pytest.raises(NewsMatchError, match=r"names no picture: load_articles .*list or folder.*--test_images"):
+    with pytest.raises(NewsMatchError, match=r"names no picture; .*load_articles.*list or folder.*--test_images"):
         load_images(articles)
 
 
@@ -186,7 +189,7 @@ def test_2026(write):
     ]
     unlinked = write(header + "1,N/A,A,N/A\n", "test.csv")
     assert load_articles(unlinked)[0]["url"] is None
-    with pytest.raises(NewsMatchError, match="load_articles reads it"):
+    with pytest.raises(NewsMatchError, match="read it with load_articles"):
         load_pairs(unlinked)
 
 
@@ -256,7 +259,9 @@ def test_an_image_id_stands_for_one_file(write, caplog):
     rows = "1,A,x,a.jpg\n2,B,x,./a.jpg\n3,C,x,\n4,D,x,b.jpg\n"
     path = write("article_id,title,image_id,image_file\n" + rows)
     for load in (load_pairs, load_images, load_gold):
-        with pytest.raises(NewsMatchError, match=r"line 5: the image id 'x' stands for a.jpg and b.jpg; mend it"):
+        with pytest.raises(
+            NewsMatchError, match=r"^Line 5 of .*list\.tsv gives b\.jpg the image id 'x' of a\.jpg; correct it"
+        ):
             load(path)
     assert len(load_articles(path)) == 4
     assert load_pairs(path, skip_bad_rows=True)["article_id"][:] == ["1", "2", "3"]
@@ -307,7 +312,9 @@ def test_a_data_set_that_the_hub_does_not_give(monkeypatch):
         raise ConnectionError("Couldn't reach the Hub\nTraceback …")
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
-    with pytest.raises(NewsMatchError, match=r"^someone/some-news is no file here.*\(Couldn't reach the Hub\)[^\n]*$"):
+    with pytest.raises(
+        NewsMatchError, match=r"^someone/some-news is neither a file here.*\(Couldn't reach the Hub\)[^\n]*\.$"
+    ):
         load_pairs("someone/some-news")
 
 
@@ -329,11 +336,11 @@ def test_image_folder_without_pictures(tmp_path):
 
 def test_image_dir_that_does_not_fit(write, tmp_path, caplog):
     path = write(LINKED)
-    with pytest.raises(NewsMatchError, match="nowhere is no folder"):
+    with pytest.raises(NewsMatchError, match="nowhere is not a folder of pictures"):
         load_pairs(path, tmp_path / "nowhere")
     save_picture(tmp_path / "images" / "other.jpg")
     with pytest.raises(
-        NewsMatchError, match=r"none of the pictures of .*looked for hA.jpg, hB.jpg among the 1 pictures"
+        NewsMatchError, match=r"none of the pictures of .*\(looked for hA.jpg, hB.jpg among the 1 pictures in it\)"
     ):
         load_pairs(path, tmp_path / "images")
     # nobody asked for the folder beside the file, so it only gets a warning
@@ -345,7 +352,7 @@ def test_a_missing_folder_is_told_once(write, tmp_path, caplog):
     path = write(LINKED)
     assert load_pairs(path)["image"][:] == [None] * 3
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert f"every image is null, since there is no folder {tmp_path / 'images'}" in caplog.text
+    assert f"Every image of {path} is null, since there is no folder {tmp_path / 'images'}; name" in caplog.text
     assert "image_dir (--image_dir)" in caplog.text
     caplog.clear()
     save_picture(tmp_path / "images" / "hA.jpg")
@@ -360,10 +367,10 @@ def test_a_missing_folder_is_told_once(write, tmp_path, caplog):
 def test_candidates_of_one_column(write):
     path = write("image_id\nA\nB\nA\n", "candidates.tsv")
     assert read(load_images(path), "image_id", "image", "image_file") == [("A", None, None), ("B", None, None)]
-    with pytest.raises(NewsMatchError, match="without articles: load_images reads it"):
+    with pytest.raises(NewsMatchError, match="without articles; read it with load_images"):
         load_gold(path)
     # beside columns that nobody knows an image id says nothing
-    with pytest.raises(NewsMatchError, match="unknown layout"):
+    with pytest.raises(NewsMatchError, match="has an unknown layout"):
         load_images(write("id,headline,image_id\n1,A,B\n"))
 
 
@@ -376,10 +383,10 @@ def test_names_that_leave_the_folder(write, tmp_path):
 
 
 BAD = {
-    "too few cells": ("909\tx\n", "line 3: 2 cells where 9 are expected"),
-    "too many cells": ("909" + "\t" * 9 + "\n", "line 3: 10 cells where 9 are expected"),
-    "no article id": ("\t\tu\t\ti\th\tTitel\tText\tx.jpg\n", "line 3: no article id"),
-    "the same id": ("1\t\tu\t\ti\th\tTitel\tText\tx.jpg\n", "line 3: the article id '1' again, first seen in line 2"),
+    "too few cells": ("909\tx\n", "has 2 cells where 9 are expected"),
+    "too many cells": ("909" + "\t" * 9 + "\n", "has 10 cells where 9 are expected"),
+    "no article id": ("\t\tu\t\ti\th\tTitel\tText\tx.jpg\n", "has no article id"),
+    "the same id": ("1\t\tu\t\ti\th\tTitel\tText\tx.jpg\n", "has the article id '1' of line 2 again"),
 }
 GOOD = "{0}\t\tu\t\ti{0}\th\tTitel\tText\tx{0}.jpg\n"
 
@@ -390,36 +397,36 @@ def test_bad_rows(write, caplog, case):
     path = write(f"{ORGANISERS}\n{GOOD.format(1)}{row}{GOOD.format(2)}")
     with pytest.raises(NewsMatchError) as error:
         load_pairs(path)
-    assert str(error.value).startswith(f"{path}, {message}")
-    assert "skip_bad_rows=True (--skip_bad_rows)" in str(error.value)
+    assert str(error.value).startswith(f"Line 3 of {path} {message}; correct it, or leave such rows out")
+    assert str(error.value).endswith("skip_bad_rows=True (--skip_bad_rows).")
     for _ in range(2):  # from the file, and from the cache
         caplog.clear()
         assert load_pairs(path, skip_bad_rows=True)["article_id"][:] == ["1", "2"]
-        left_out = [record.levelno for record in caplog.records if "left out" in record.message]
+        left_out = [record.levelno for record in caplog.records if "Left out" in record.message]
         assert left_out == [logging.WARNING]
-        assert f"left out 1 bad rows ({message})" in caplog.text
+        assert f"Left out 1 bad rows of {path} (line 3 {message})." in caplog.text
 
 
 def test_many_bad_rows_are_counted(write, caplog):
     path = write(f"{ORGANISERS}\n{GOOD.format(1)}" + "x\n" * 12)
-    with pytest.raises(NewsMatchError, match=r"line 3: .*the first of 12 bad rows"):
+    with pytest.raises(NewsMatchError, match=r"^Line 3 of .*the first of 12 bad rows"):
         load_articles(path)
     assert len(load_articles(path, skip_bad_rows=True)) == 1
-    assert "left out 12 bad rows" in caplog.text
-    assert "line 12:" in caplog.text
-    assert "line 13:" not in caplog.text
+    assert "Left out 12 bad rows" in caplog.text
+    assert "line 12 has" in caplog.text
+    assert "line 13 has" not in caplog.text
 
 
 def test_bad_rows_can_be_had(write, caplog):
     path = write(f"{ORGANISERS}\n{GOOD.format(1)}" + "x\n" * 12 + GOOD.format(2))
     for _ in range(2):  # from the file, and from the cache
-        assert bad_rows(path) == [f"line {line}: 1 cells where 9 are expected" for line in range(3, 15)]
+        assert bad_rows(path) == [f"line {line} has 1 cells where 9 are expected" for line in range(3, 15)]
     assert not caplog.records
     assert bad_rows(write(LINKED), "articles") == []
 
 
 def test_bad_dates_name_row_and_value(write):
-    with pytest.raises(NewsMatchError, match="line 3: the date '03/04/2019' is ambiguous"):
+    with pytest.raises(NewsMatchError, match=r"^Line 3 of .* has the date '03/04/2019', which is ambiguous"):
         load_pairs(write(LINKED.replace("2019-04-01", "03/04/2019")))
 
 
@@ -430,16 +437,16 @@ def test_bad_dates_name_row_and_value(write):
         (None, "does not exist"),
         ("", "is empty"),
         (f"{ORGANISERS}\n", "has a header but no rows"),
-        ("name;city\n1;2\n", "unknown layout"),
-        (bytes(range(256)), "is no text file"),
+        ("name;city\n1;2\n", "has an unknown layout"),
+        (bytes(range(256)), "is not a text file"),
     ],
 )
 def test_files_that_cannot_be_read(write, tmp_path, load, content, message):
     path = tmp_path / "none.tsv" if content is None else write(content)
     with pytest.raises(NewsMatchError) as error:
         load(path)
-    assert str(error.value).startswith(str(path))
-    assert message in str(error.value)
+    assert str(error.value).startswith(f"{path} {message}")
+    assert str(error.value).endswith(".")
     assert "\n" not in str(error.value)
 
 
@@ -458,7 +465,7 @@ def test_gold_of_two_columns(write, header):
     delimiter = "," if "," in header else "\t"
     path = write(f"{header}\n7{delimiter}AB\n8{delimiter}AB\n9{delimiter}N/A\n")
     assert load_gold(path) == {"7": "AB", "8": "AB"}
-    with pytest.raises(NewsMatchError, match="neither titles nor texts: load_gold reads"):
+    with pytest.raises(NewsMatchError, match="neither titles nor texts; read its links with load_gold"):
         load_pairs(path)
 
 
@@ -468,13 +475,13 @@ def test_gold_of_two_columns_without_a_header(write):
     path = write(f"7\tAB\n{url}\tAB\n9\tN/A\n")
     assert load_gold(path) == {"7": "AB", url: "AB"}
     for load in (load_pairs, load_articles, load_images):
-        with pytest.raises(NewsMatchError, match="unknown layout"):
+        with pytest.raises(NewsMatchError, match="has an unknown layout"):
             load(path)
 
 
 @pytest.mark.parametrize("line", ["doc\tpicture", "images2023\tx", "7,AB", "7\t", "7\tAB\tAC"])
 def test_other_first_lines_are_no_gold(write, line):
-    with pytest.raises(NewsMatchError, match="unknown layout"):
+    with pytest.raises(NewsMatchError, match="has an unknown layout"):
         load_gold(write(f"{line}\n8\tAB\n"))
 
 
@@ -503,7 +510,7 @@ def test_the_second_load_parses_and_cleans_nothing(write, cache, monkeypatch):
     first = load_pairs(path)
     files = {file: file.stat().st_mtime_ns for file in (cache / "newsmatch").rglob("*.arrow")}
     assert len(files) == 2
-    monkeypatch.setattr(newsimages, "read_table", None)
+    monkeypatch.setattr(sources, "read_table", None)
     monkeypatch.setattr("hf_newsmatch.data.cleaning.clean_text", None)
     assert load_pairs(path)["text"][:] == first["text"][:]
     assert {file: file.stat().st_mtime_ns for file in (cache / "newsmatch").rglob("*.arrow")} == files

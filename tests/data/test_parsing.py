@@ -31,7 +31,7 @@ def test_one_broken_byte_spoils_only_its_line():
 
 @pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\xff\xfe\x00"])
 def test_bytes_that_are_no_text(data):
-    with pytest.raises(errors.NewsMatchError, match=r"^x "):
+    with pytest.raises(errors.NewsMatchError, match=r"^x (begins as UTF-16 text but|is not a text file).*\.$"):
         decode(data, "x")
 
 
@@ -67,14 +67,14 @@ def test_a_cell_may_span_lines_and_later_lines_keep_their_numbers(write):
     table = read_table(write(content, "list.csv"))
     assert table.columns["text"] == ("erste\nzweite, Zeile", "kurz")
     assert table.lines == [2, 5]
-    assert table.bad == {6: "2 cells where 3 are expected"}
+    assert table.bad == {6: "has 2 cells where 3 are expected"}
 
 
 def test_a_quote_that_is_never_closed_takes_no_other_row_down(write):
     table = read_table(write('article_id,title,text\n1,A,"offen\n2,B,"a, b"\n3,"C, D\n4,E,F\n', "list.csv"))
     assert table.columns["article_id"] == ("2", "4")
     assert table.columns["text"] == ("a, b", "F")
-    assert table.bad == dict.fromkeys((2, 4), "unbalanced quotes, or not 3 cells")
+    assert table.bad == dict.fromkeys((2, 4), "has unbalanced quotes, or not 3 cells")
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -95,8 +95,8 @@ def test_json_lines(write):
     table = read_table(write(content, "list.jsonl"))
     assert table.columns == {"article_id": ["7", "8"], "title": ["Ä \ufffd", "B"], "text": ["", ""]}
     assert table.lines == [1, 3]
-    assert table.bad[4] == "no JSON object"
-    assert table.bad[5].startswith("no valid JSON")
+    assert table.bad[4] == "is not a JSON object"
+    assert table.bad[5].startswith("is not valid JSON")
 
 
 def test_long_cells_are_no_problem(write):
@@ -109,9 +109,9 @@ def test_long_cells_are_no_problem(write):
         (b"", "is empty"),
         (b" \r\n\n", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
-        ("id;headline\n1;x\n", "unknown layout, its first line holds 'id', 'headline'"),
-        ('{"id": 1}', "unknown layout, its first line holds 'id'"),
-        ('{"id"', "line 1: no valid JSON"),
+        ("id;headline\n1;x\n", "has an unknown layout: its first line holds 'id', 'headline'"),
+        ('{"id": 1}', "has an unknown layout: its first line holds 'id'"),
+        ('{"id"', "Line 1 of {path} is not valid JSON"),
         (b"PAR1 is no Parquet", "Parquet file that cannot be read"),
         (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "unknown layout"),
     ],
@@ -121,5 +121,6 @@ def test_unreadable_files_are_named(write, content, message):
     with pytest.raises(errors.NewsMatchError) as error:
         read_table(path)
     assert str(path) in str(error.value)
-    assert message in str(error.value)
+    assert message.format(path=path) in str(error.value)
+    assert str(error.value).endswith(".")
     assert "\n" not in str(error.value)

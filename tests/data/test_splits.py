@@ -75,7 +75,7 @@ def test_sort_by_overrides():
 @pytest.mark.parametrize(
     ("size", "fraction", "train"), [(2, 0.01, 1), (2, 0.99, 1), (100, 0.29, 29), (10, 0.7, 7), (220, 0.8, 176)]
 )
-def test_sizes_are_rounded_and_no_part_is_empty(size, fraction, train):
+def test_sizes_are_rounded_and_no_split_is_empty(size, fraction, train):
     splits = chronological_split(make(size=size), fraction)
     assert (len(splits["train"]), len(splits["validation"])) == (train, size - train)
 
@@ -143,7 +143,7 @@ def test_slices_of_time():
 @pytest.mark.parametrize(
     ("arguments", "count", "message"),
     [
-        ({"days": [1, 2, 3]}, 1, "1 is no number of slices"),
+        ({"days": [1, 2, 3]}, 1, "1 is not a number of slices to compare; give at least 2"),
         ({"days": [1, 2, 3]}, 4, "3 rows cannot be cut into 4 slices"),
         ({}, 2, "no dates to slice them by"),
         ({"days": [1, None, 3]}, 2, "1 of 3 rows have no published"),

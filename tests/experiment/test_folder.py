@@ -30,7 +30,7 @@ def test_the_record_gives_the_same_data_again(news, model_args, tmp_path):
     assert again.record.to_json() == json.loads((tmp_path / "run" / "newsmatch.json").read_text())
     for name in ("train", "validation"):
         assert getattr(again.data(), name)["article_id"][:] == getattr(data, name)["article_id"][:]
-    assert again.data().parts["test"].gold == data.parts["test"].gold
+    assert again.data().splits["test"].gold == data.splits["test"].gold
     base = again.record.base_model
     assert base.id == model_args.model_name_or_path
     assert base.sha256 == sha256(model_args.model_name_or_path + "/model.safetensors")
@@ -56,7 +56,7 @@ def test_a_test_list_may_come_after_the_training(news, model_args, tmp_path):
     experiment.use_test_files(DataArguments(test_image_dir=str(news / "images"), **named))
     after = Experiment.open(tmp_path / "run").data()
     assert after.validation["article_id"][:] == before.validation["article_id"][:]
-    assert len(after.parts["test"].articles) == 5
+    assert len(after.splits["test"].articles) == 5
     assert experiment.record.runs == {"validation": {}}
     with pytest.raises(NewsMatchError, match="was made with --articles_file"):
         experiment.use_test_files(DataArguments(articles_file="other.tsv"))
@@ -65,7 +65,7 @@ def test_a_test_list_may_come_after_the_training(news, model_args, tmp_path):
 def test_runs_are_registered_and_stale_ones_refused(news, model_args, tmp_path, checkpoints):
     experiment, data = Experiment.create(tmp_path / "run", arguments(news), model_args)
     experiment.start()
-    part = data.parts["test"]
+    part = data.splits["test"]
     experiment.layout.run("test", "zero_shot").parent.mkdir(parents=True)
     experiment.layout.run("test", "zero_shot").write_text(f"{part.articles['article_id'][0]}\tP0\n")
     experiment.register_run("test", "zero_shot", part)
@@ -177,7 +177,7 @@ def test_a_record_that_is_none_is_one_sentence(tmp_path, content):
 def test_rerankings_go_with_the_run_that_they_rank_again(news, model_args, tmp_path):
     experiment, data = Experiment.create(tmp_path / "run", arguments(news), model_args)
     experiment.start()
-    part = data.parts["test"]
+    part = data.splits["test"]
     ranking = Ranking([part.articles["article_id"][0]], [["P0"]], [[0.5]])
 
     def write(run, **settings):

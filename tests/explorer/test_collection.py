@@ -65,7 +65,7 @@ def expected(experiment: Experiment, checkpoints, alpha: float, text: str) -> tu
         {name: (1 - alpha) * value + alpha * weights[name] for name, value in model.state_dict().items()}
     )
     processor = CLIPProcessor.from_pretrained(checkpoints / "zero_shot", backend="pil")
-    images = experiment.data().parts["test"].images
+    images = experiment.data().splits["test"].images
     inputs = processor(text=[text], images=images["image"][:], return_tensors="pt", truncation=True)
     similarities = model.eval()(**inputs)
     similarities = (similarities.text_embeds @ similarities.image_embeds.T)[0]
@@ -76,7 +76,7 @@ def expected(experiment: Experiment, checkpoints, alpha: float, text: str) -> tu
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_the_ranking_is_that_of_plain_transformers(experiment, checkpoints, alpha):
     shown = opened(experiment)
-    part = experiment.data().parts["test"]
+    part = experiment.data().splits["test"]
     text, true = shown.texts[3], part.gold[part.articles["article_id"][3]]
     hits = shown.rank(text, alpha, 5)
     image_ids, scores = expected(experiment, checkpoints, alpha, text)
@@ -88,7 +88,7 @@ def test_the_ranking_is_that_of_plain_transformers(experiment, checkpoints, alph
 
 
 def test_articles_and_their_true_pictures(experiment):
-    shown, part = opened(experiment), experiment.data().parts["test"]
+    shown, part = opened(experiment), experiment.data().splits["test"]
     rows = part.articles[:]
     assert shown.titles == rows["title"]
     assert shown.texts == [f"{title}. {text}" for title, text in zip(rows["title"], rows["text"])]
@@ -353,4 +353,4 @@ def test_the_demo_is_that_of_the_recipe(tmp_path, monkeypatch, caplog):
     arguments = experiment.record.train.arguments
     assert (arguments["num_train_epochs"], arguments["learning_rate"], arguments["use_cpu"]) == (1, 3e-4, True)
     assert experiment.record.base_model.id == "demo"
-    assert len(experiment.data().parts["test"].articles) == 20
+    assert len(experiment.data().splits["test"].articles) == 20

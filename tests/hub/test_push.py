@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -222,7 +223,7 @@ def test_what_the_text_of_a_card_says(experiment):
     assert "`zero_shot`, a checkpoint that is not on the Hub" in text
     assert "base_model:" not in text
     assert "2022-01-01 to " in text
-    assert "Beside these: logits_factor 0.942." in text
+    assert "Other settings: logits_factor 0.942." in text
     assert "{{" not in text
     assert "None" not in text
     assert experiment.record.data.files["articles_file"].sha256 in text
@@ -356,7 +357,10 @@ def client(tmp_path_factory):
         home = tmp_path_factory.mktemp("home")
         env = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "TRANSF"))}
         env |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
-        env |= {"HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path[1:]])}
+        env |= {
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT), *sys.path[1:]]),
+        }
         worker = [sys.executable, str(ROOT / "tests" / "utils" / "hub_client.py")]
         with (
             open(home / "log", "w") as log,
@@ -599,3 +603,114 @@ def commit_titles(hub: FakeHub, repo_id: str) -> list[str]:
         titles.append(commit.title)
         commit = commit.parent
     return titles
+
+
+# ---- from Python ----------------------------------------------------------------------------------------------------
+
+TRAINER = """
+from pathlib import Path
+from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments
+from tests.utils.news import make_pairs
+
+folder = Path({folder!r})
+pairs = make_pairs(folder, 12)
+args = ContrastiveTrainingArguments(
+    str(folder / "out"), use_cpu=True, num_train_epochs=1, per_device_train_batch_size=4, learning_rate=1e-3,
+    push_to_hub={at_once}, hub_model_id="ann/news", hub_token={token!r}, hub_private_repo={private},
+    disable_tqdm=True, report_to="none",
+)
+trainer = ContrastiveTrainer({base!r}, args, train_dataset=pairs, eval_dataset=pairs)
+trainer.train()
+print(trainer.push_to_hub({arguments}))
+"""
+
+
+@pytest.fixture
+def push_trainer(client, checkpoints, tmp_path):
+    (tmp_path / "secret-machine").mkdir()
+
+    def push(arguments='license="mit", dataset="Our news"', token=WRITER, at_once=True, private=None):
+        base = str(checkpoints / "zero_shot")
+        folder = str(tmp_path / "secret-machine")
+        values = {"base": base, "token": token, "at_once": at_once, "private": private, "arguments": arguments}
+        return client.ask(code=TRAINER.format(folder=folder, **values), token=None)
+
+    return push
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_trainer_publishes_the_checkpoint_its_card_and_its_provenance_alone(hub, push_trainer, tmp_path, at_once):
+    code, out, err = push_trainer(at_once=at_once)
+    assert code == 0, err
+    assert out.strip().splitlines()[-1].endswith("/ann/news")
+    assert hub.repos["ann/news"].private
+    files = hub.files("ann/news")
+    assert set(files) - {".gitattributes"} == FILES
+    for name in set(files) - {"model.safetensors"}:
+        text = files[name].decode()
+        assert WRITER not in text, name
+        assert "secret-machine" not in text, name
+    # neither what is published nor what stays here holds the token
+    for file in (tmp_path / "secret-machine" / "out").rglob("*"):
+        assert not file.is_file() or WRITER.encode() not in file.read_bytes(), file
+    card = ModelCard(files["README.md"].decode())
+    assert card.data.license == "mit"
+    assert "Data: Our news." in card.text
+    assert "| train | 12 | 12 |" in card.text
+    assert "learning rate 0.001" in card.text
+    record = json.loads(files["newsmatch.json"])
+    assert record["train"]["sha256"] == hashlib.sha256(files["model.safetensors"]).hexdigest()
+    assert card.data.eval_results[0].dataset_split == "validation"
+
+
+def test_a_trainer_whose_push_cannot_work_says_so_before_it_trains(hub, push_trainer, tmp_path):
+    hub.create("ann/news", private=False)
+    code, _, err = push_trainer()
+    assert code == 1
+    assert "ann/news is there and public" in err
+    assert not list((tmp_path / "secret-machine").rglob("checkpoint-*"))
+    code, _, err = push_trainer(private=False)
+    assert code == 0, err
+    assert "model.safetensors" in hub.files("ann/news")
+
+
+def test_a_trainer_without_a_licence_sends_nothing(hub, push_trainer):
+    code, _, err = push_trainer("")
+    assert code == 1
+    assert "names no licence" in err
+    assert "model.safetensors" not in hub.files("ann/news")
+
+
+def test_a_checkpoint_of_a_training_is_never_pushed(hub, push_trainer):
+    assert push_trainer()[0] == 0
+    assert len(hub.repos["ann/news"].commits) == 2, "the repository's first, and the model's"
+
+
+def test_a_matcher_publishes_what_it_ranks_with(client, hub, checkpoints, tmp_path):
+    base = tmp_path / "secret-machine"
+    shutil.copytree(checkpoints / "fine_tuned", base)
+    (base / "optimizer.pt").write_text("not to be published")
+    code = f"""
+from hf_newsmatch import NewsMatcher
+print(NewsMatcher.from_pretrained({str(base)!r}).push_to_hub("ann/news", license="mit"))
+"""
+    exit_code, out, err = client.ask(code=code)
+    assert exit_code == 0, err
+    assert out.strip().endswith("/ann/news")
+    assert hub.repos["ann/news"].private
+    files = hub.files("ann/news")
+    assert set(files) - {".gitattributes"} == FILES - {"newsmatch.json"}
+    assert "are not recorded here" in files["README.md"].decode()
+    assert "secret-machine" not in "".join(files[name].decode() for name in set(files) - {"model.safetensors"})
+    weights = load_file(base / "model.safetensors")
+    loaded = client.load("ann/news", tmp_path)
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in weights.items())
+
+    # the card of the folder goes along, unless it tells of this machine
+    (base / "README.md").write_text("---\nlicense: mit\n---\n# Our model")
+    assert client.ask(code=code)[0] == 0
+    assert hub.files("ann/news")["README.md"] == b"---\nlicense: mit\n---\n# Our model"
+    (base / "README.md").write_text(f"# Made in {base}")
+    exit_code, _, err = client.ask(code=code)
+    assert exit_code == 1
+    assert "README.md would publish the path" in err

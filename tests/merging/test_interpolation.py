@@ -242,7 +242,7 @@ def test_extrapolation(checkpoints, tmp_path):
         ({"alpha": float("nan"), "extrapolate": True}, "must be a number"),
         ({"alpha": 0.5, "logit_scale_with": "sound"}, "goes with vision or text, not with 'sound'"),
         ({"alpha": 0.5, "logit_scale_with": "text"}, "text tower, which has no alpha of its own"),
-        ({"alpha": 0.5, "dtype": "int8"}, "no dtype 'int8' here; take one of float32"),
+        ({"alpha": 0.5, "dtype": "int8"}, "no dtype 'int8' for weights; take one of float32"),
         ({"alpha": 0.5, "max_shard_size": "big"}, "such as 500MB or 2GB, not 'big'"),
         ({"alpha": 0.5, "max_shard_size": "-1GB"}, "such as 500MB or 2GB, not '-1GB'"),
     ],

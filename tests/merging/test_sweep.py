@@ -20,7 +20,7 @@ from hf_newsmatch import (
 )
 from hf_newsmatch.data.text import join_text
 from hf_newsmatch.merging import sweep as sweep_module
-from hf_newsmatch.merging.sweep import write_curve
+from hf_newsmatch.merging.curve import write_curve
 from hf_newsmatch.metrics import bootstrap_intervals
 from tests.utils.news import make_model, make_pairs
 
@@ -89,7 +89,7 @@ def test_pictures_are_prepared_once_for_all_alphas(checkpoints, shared_pairs, mo
 
 
 def test_articles_with_candidates_and_gold_of_their_own(checkpoints, tmp_path, shared_pairs):
-    """As a test part has them: more candidates than true pictures, articles without links."""
+    """As a test split has them: more candidates than true pictures, articles without links."""
     folders = checkpoints / "zero_shot", checkpoints / "fine_tuned"
     gold = dict(zip(shared_pairs["article_id"], shared_pairs["image_id"]))
     articles = shared_pairs.select_columns(["article_id", "title", "text"])

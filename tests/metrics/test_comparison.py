@@ -9,7 +9,7 @@ from hf_newsmatch import Ranking, score
 from hf_newsmatch.metrics import bootstrap_intervals, chance_level, compare_runs, gold_ranks
 from hf_newsmatch.metrics.scoring import article_scores
 from hf_newsmatch.metrics.tables import markdown_table, terminal_table
-from hf_newsmatch.retrieval.rerank import METHODS, TRANSDUCTIVE
+from hf_newsmatch.retrieval.rerank import METHODS
 
 IMAGES = [f"p{number}" for number in range(40)]
 GOLD = {f"a{number}": f"p{number % 30}" for number in range(60)}
@@ -79,7 +79,7 @@ def test_short_lists_are_marked(caplog):
     assert (comparison["longest_list"], comparison["truncated_ks"]) == (10, [50, 100])
     markdown = markdown_table(comparison, "test")
     assert r"| run | MRR@100† | Recall@1 | Recall@5 | Recall@10 | Recall@50\*† | Recall@100\*† |" in markdown
-    assert "† lists end at rank 10, what is below is not counted" in markdown
+    assert "† lists end at rank 10, lower ranks are not counted" in markdown
     console = Console(file=io.StringIO(), width=120)
     console.print(terminal_table(comparison, "test"))
     assert "@100†" in console.file.getvalue()
@@ -133,8 +133,8 @@ def test_a_run_that_ranks_again_is_compared_with_its_own():
     assert found == expected, "the same draws, paired article by article"
     assert "| second+csls − second |" in markdown_table(comparison, "test")
     # the sentence names every method that does not
-    inductive = [method for method in METHODS if method not in ("none", *TRANSDUCTIVE)]
-    note = f"which assumes the whole part at hand (but for {' and '.join(inductive)})"
+    inductive = [name for name, method in METHODS.items() if name != "none" and not method.transductive]
+    note = f"which assumes the whole split at hand (but for {' and '.join(inductive)})"
     assert note in markdown_table(comparison, "test")
     console = Console(file=io.StringIO(), width=100)
     console.print(terminal_table(comparison, "test"))

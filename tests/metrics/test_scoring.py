@@ -1,3 +1,4 @@
+import doctest
 import logging
 import math
 
@@ -69,6 +70,12 @@ def test_the_evaluate_module_takes_ks():
         "mrr@100": 0.75,
         "recall@1": 0.5,
     }
+
+
+def test_the_example_of_the_evaluate_module_is_true():
+    runner = doctest.DocTestRunner()
+    example = doctest.DocTestParser().get_doctest(load_metric().inputs_description, {}, "newsimages", None, None)
+    assert runner.run(example) == (0, 4)
 
 
 def test_missing_articles_are_warned_of(caplog):

@@ -18,7 +18,7 @@ from hf_newsmatch import NewsMatchError
 from hf_newsmatch.experiment.folder import Experiment
 from hf_newsmatch.experiment.record import InterpolatedRecord
 from hf_newsmatch.report import facts, gallery, page
-from hf_newsmatch.report.tables import Cell, Table, best_run, number, to_latex, to_markdown
+from hf_newsmatch.report.tables import best_run
 from tests.utils.reported_run import PICTURE, RERANKED, RUNS, TITLE, make_run
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "report.py"
@@ -288,7 +288,7 @@ def test_truncation_is_counted(run_folder, html, processor):
     header, *rows = html.tables["data"]
     assert header[-1] == "cut at 24 tokens"
     for row in rows:
-        articles = data.train if row[0] == "train" else data.parts[row[0]].articles
+        articles = data.train if row[0] == "train" else data.splits[row[0]].articles
         texts = [f"{article['title']}. {article['text']}" for article in articles]
         long = sum(len(processor.tokenizer(text, verbose=False)["input_ids"]) > 24 for text in texts)
         assert row[-1] == f"{long} ({long / len(texts):.0%})"
@@ -304,22 +304,6 @@ def test_the_same_tables_in_markdown_and_latex(report, html):
     assert f"    {' & '.join(cells)} \\\\" in latex
     for name in ("recall-test", "ranks-validation", "learning_curve"):
         assert {file.suffix for file in (report / "figures").glob(f"{name}.*")} == {".png", ".pdf"}
-
-
-def test_table_formats():
-    table = Table("t", "A_b", ["run", "x"], [[Cell("a|b & 5 %"), Cell("−0.1", "1–2", True)], [Cell("<i>"), Cell("")]])
-    assert to_markdown(table) == (
-        "### A_b\n\n| run | x |\n| --- | ---: |\n| a\\|b &amp; 5 % | **−0.1** (1–2) |\n| &lt;i> |  |\n"
-    )
-    latex = to_latex(table)
-    assert r"    a|b \& 5 \% & \textbf{$-$0.1} {\scriptsize(1--2)} \\" in latex
-    assert r"\caption{A\_b.}" in latex
-    assert [number(-0.0001), number(None), number(float("nan")), number(0.5, sign="+")] == [
-        "0.000",
-        "–",
-        "–",
-        "+0.500",
-    ]
 
 
 def test_best_is_bold_only_beyond_chance():

@@ -104,7 +104,7 @@ def test_a_list_of_equal_scores_has_no_opinion(method):
         ([Ranking(["a"], [["p"]], [[float("nan")]])] * 2, {"method": "min_max"}, "article 'a' that is not finite"),
         ([Ranking(["a"], [["p"]])] * 2, {"method": "vote"}, "'vote'; the methods are reciprocal_rank"),
         ([Ranking(["a"], [["p"]])] * 2, {"weights": [1.0]}, "1 weights for 2 rankings"),
-        ([Ranking(["a"], [["p"]])] * 2, {"weights": [1.0, -1.0]}, "not below 0"),
+        ([Ranking(["a"], [["p"]])] * 2, {"weights": [1.0, -1.0]}, "must be 0 or more"),
         ([Ranking(["a"], [["p"]])] * 2, {"weights": [0.0, 0.0]}, "not all 0"),
         ([Ranking(["a"], [["p"]])] * 2, {"k": 0}, "at least 1"),
     ],

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,39 @@ def test_what_is_refused(matcher, texts, images, options, message):
 def test_no_checkpoint(tmp_path):
     with pytest.raises(NewsMatchError, match="No CLIP checkpoint"):
         NewsMatcher.from_pretrained(tmp_path)
+
+
+def test_a_saved_matcher_is_an_ordinary_checkpoint(matcher, files, tmp_path):
+    folder = matcher.save_pretrained(tmp_path / "new" / "saved")
+    assert folder == tmp_path / "new" / "saved"
+    assert [path.name for path in folder.parent.iterdir()] == ["saved"], "nothing temporary stays"
+    assert {path.suffix for path in folder.iterdir()} <= {".json", ".safetensors", ".txt"}
+    again = NewsMatcher.from_pretrained(folder, device="cpu")
+    assert torch.equal(again.embed_texts(TEXTS), matcher.embed_texts(TEXTS))
+    assert torch.equal(again.embed_images(files, progress=False), matcher.embed_images(files, progress=False))
+    plain = CLIPProcessor.from_pretrained(folder, backend="pil")(text=TEXTS, padding=True, return_tensors="pt")
+    expected = CLIPModel.from_pretrained(folder).get_text_features(**plain).pooler_output
+    torch.testing.assert_close(again.embed_texts(TEXTS), torch.nn.functional.normalize(expected), atol=1e-6, rtol=0)
+
+
+def test_saving_replaces_a_checkpoint_whole_and_nothing_else(matcher, checkpoints, tmp_path, monkeypatch):
+    shutil.copytree(checkpoints / "zero_shot", tmp_path / "saved")
+    (tmp_path / "saved" / "model-00001-of-00002.safetensors").write_bytes(b"of the old one")
+    matcher.save_pretrained(str(tmp_path / "saved"))
+    assert not (tmp_path / "saved" / "model-00001-of-00002.safetensors").exists()
+    assert torch.equal(NewsMatcher.from_pretrained(tmp_path / "saved").embed_texts(TEXTS), matcher.embed_texts(TEXTS))
+
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").touch()
+    with pytest.raises(NewsMatchError, match="thesis is no checkpoint and is not replaced"):
+        matcher.save_pretrained(tmp_path / "thesis")
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    before = (tmp_path / "saved" / "model.safetensors").read_bytes()
+    monkeypatch.setattr(matcher.processor, "save_pretrained", full)
+    with pytest.raises(OSError, match="No space left"):
+        matcher.save_pretrained(tmp_path / "saved")
+    assert (tmp_path / "saved" / "model.safetensors").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"saved", "thesis"}

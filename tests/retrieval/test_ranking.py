@@ -1,15 +1,12 @@
-import csv
-
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_newsmatch import NewsMatchError, Ranking, rank, read_predictions, write_predictions
-from hf_newsmatch.retrieval.ranking import rank_articles, stable_topk
+from hf_newsmatch import NewsMatchError, rank
+from hf_newsmatch.retrieval.ranking import stable_topk
 
 
 def full_sort(text_embeds, image_embeds, k):
@@ -119,121 +116,3 @@ def test_refuses_embeddings_that_do_not_fit(text_embeds, message):
 def test_refuses_no_candidates():
     with pytest.raises(NewsMatchError, match="no candidate"):
         rank(torch.eye(2), torch.empty(0, 2), ["a", "b"], [])
-
-
-def test_rank_articles_is_embedding_and_ranking(model, processor, pairs):
-    ranking = rank_articles(model, processor, pairs, pairs, ["title"], k=3, progress=False)
-    with torch.no_grad():
-        inputs = processor(text=pairs["title"][:], images=pairs["image"][:], padding=True, return_tensors="pt")
-        similarities = model(**inputs).logits_per_text
-    assert ranking.article_ids == pairs["article_id"][:]
-    assert ranking.image_ids == [[f"p{index}" for index in row] for row in similarities.topk(3).indices.tolist()]
-
-
-RANKING = Ranking(["a", "b c"], [["p", "q", "r"], ["q", "p", "r"]], [[0.5, 0.25, 0.125], [0.75, 0.5, -0.25]])
-
-
-def test_written_in_the_organisers_format(tmp_path):
-    file = write_predictions(RANKING, tmp_path / "new" / "run.tsv")
-    assert file.read_text() == "articleID\tiid1\tiid2\tiid3\na\tp\tq\tr\nb c\tq\tp\tr\n"
-    scores = pq.read_table(file.with_suffix(".parquet")).to_pydict()
-    assert scores == {
-        "article_id": ["a"] * 3 + ["b c"] * 3,
-        "rank": [1, 2, 3, 1, 2, 3],
-        "image_id": ["p", "q", "r", "q", "p", "r"],
-        "score": [0.5, 0.25, 0.125, 0.75, 0.5, -0.25],
-    }
-    assert sorted(path.name for path in file.parent.iterdir()) == ["run.parquet", "run.tsv"]
-
-
-def test_read_gives_what_was_written(tmp_path):
-    assert read_predictions(write_predictions(RANKING, tmp_path / "run.tsv")) == RANKING
-
-
-def test_scores_of_another_run_are_not_taken(tmp_path):
-    write_predictions(RANKING, tmp_path / "run.tsv")
-    (tmp_path / "run.tsv").write_text("articleID\tiid1\na\tr\n")
-    assert read_predictions(tmp_path / "run.tsv").scores is None
-
-
-def test_scores_of_other_articles_are_not_taken(tmp_path):
-    """The same pictures in the same order, but of articles that changed places."""
-    write_predictions(Ranking(["a", "b"], [["p"], ["q"]], [[0.5], [0.25]]), tmp_path / "run.tsv")
-    (tmp_path / "run.tsv").write_text("articleID\tiid1\nb\tp\na\tq\n")
-    assert read_predictions(tmp_path / "run.tsv").scores is None
-
-
-def test_a_ranking_without_scores_leaves_no_old_ones(tmp_path):
-    file = write_predictions(RANKING, tmp_path / "run.tsv")
-    write_predictions(Ranking(RANKING.article_ids, RANKING.image_ids), file)
-    assert read_predictions(file).scores is None
-    assert [path.name for path in tmp_path.iterdir()] == ["run.tsv"]
-
-
-@pytest.mark.parametrize("damage", ["truncated", "a column less", "words for scores"])
-def test_damaged_scores_are_named(tmp_path, damage):
-    file = write_predictions(RANKING, tmp_path / "run.tsv")
-    scores = file.with_suffix(".parquet")
-    table = pq.read_table(scores)
-    if damage == "truncated":
-        scores.write_bytes(b"PAR1xx")
-    elif damage == "a column less":
-        pq.write_table(table.drop_columns("score"), scores)
-    else:
-        pq.write_table(table.set_column(3, "score", [["much"] * len(table)]), scores)
-    with pytest.raises(
-        NewsMatchError, match=r"run\.parquet holds no scores .* run scripts/predict\.py again or delete it"
-    ):
-        read_predictions(file)
-
-
-@pytest.mark.parametrize(
-    ("ranking", "message"),
-    [
-        (Ranking(["a"], [[str(number) for number in range(101)]]), "article 'a' has 101 pictures"),
-        (Ranking(["a", "a"], [["p"], ["q"]]), "'a' occurs more than once"),
-    ],
-)
-def test_refuses_to_write(tmp_path, ranking, message):
-    with pytest.raises(NewsMatchError, match=message):
-        write_predictions(ranking, tmp_path / "run.tsv")
-    assert not any(tmp_path.iterdir())
-
-
-def test_reads_what_others_write(tmp_path):
-    """No header, lists of different length, CRLF, a byte order mark, trailing tabs, an empty line."""
-    file = tmp_path / "run.tsv"
-    file.write_bytes("\ufeffa\tp\tq\r\n\r\nb\tq\t\t\r\n".encode())
-    assert read_predictions(file) == Ranking(["a", "b"], [["p", "q"], ["q"]])
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "ranks no article"),
-        ("articleID\tiid1\n", "ranks no article"),
-        ("a\tp\na\tq\n", "line 2: article 'a' was ranked before, in line 1"),
-        ("a\tp\t\tq\n", "line 1: article 'a' has an empty place"),
-        ("a\n", "line 1: article 'a' has an empty place"),
-    ],
-)
-def test_bad_files(tmp_path, content, message):
-    (tmp_path / "run.tsv").write_text(content)
-    with pytest.raises(NewsMatchError, match=message):
-        read_predictions(tmp_path / "run.tsv")
-
-
-def test_bad_bytes_and_missing_file(tmp_path):
-    (tmp_path / "run.tsv").write_bytes(b"\xff\xfe\x00\x01\n")
-    with pytest.raises(NewsMatchError, match="no prediction file"):
-        read_predictions(tmp_path / "run.tsv")
-    with pytest.raises(NewsMatchError, match="no prediction file"):
-        read_predictions(tmp_path / "absent.tsv")
-
-
-def test_ids_with_quotes_and_tabs_survive(tmp_path):
-    ranking = Ranking(['say "x"', "tab\there"], [["p"], ["q"]])
-    file = write_predictions(ranking, tmp_path / "run.tsv")
-    assert read_predictions(file) == ranking
-    with open(file, newline="") as stream:
-        assert len(list(csv.reader(stream, delimiter="\t"))) == 3

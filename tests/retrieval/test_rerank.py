@@ -1,19 +1,24 @@
 """Each method against its formula, written out over a whole matrix in float64."""
 
 import importlib
+import inspect
 import itertools
-import math
 
 import numpy as np
 import pytest
 import torch
 
 from hf_newsmatch import NewsMatchError, Ranking
-from hf_newsmatch.experiment.rerank_search import GRIDS, choose_settings
 from hf_newsmatch.retrieval.embeddings import unit_length
-from hf_newsmatch.retrieval.rerank import METHODS, TRANSDUCTIVE, Bank, methods, rerank
+from hf_newsmatch.retrieval.rerank import METHODS, Bank, offsets, rerank
 
-neighbours = importlib.import_module("hf_newsmatch.retrieval.rerank.neighbours")
+# functions of the same names hide these modules from `import`
+neighbours, sinkhorn = (
+    importlib.import_module(f"hf_newsmatch.retrieval.rerank.{name}") for name in ("neighbours", "sinkhorn")
+)
+
+# in the literature, these methods look at all articles to be ranked
+TRANSDUCTIVE = ("dual_softmax", "csls", "sinkhorn", "assignment")
 
 SETTINGS = {
     "none": {},
@@ -114,7 +119,7 @@ def ranked(similarities, method, bank=((),), **settings) -> np.ndarray:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("method", DENSE)
 def test_ranks_as_the_formula_does(method, shape, monkeypatch):
-    for module in (methods, neighbours):
+    for module in (offsets, neighbours):
         monkeypatch.setattr(module, "CHUNK", 100)  # several blocks
     generator = np.random.default_rng(sum(shape))
     # some pictures are near to all texts: otherwise the methods would hardly differ
@@ -162,7 +167,7 @@ def test_the_plan_of_sinkhorn_adds_up():
     torch.manual_seed(0)
     for articles, pictures in [(20, 20), (30, 12)]:
         texts, images = unit_length(torch.randn(articles, 8)), unit_length(torch.randn(pictures, 8))
-        new_texts, new_images = methods.sinkhorn(texts, images, 0.05, tolerance=1e-5, max_iterations=2000)
+        new_texts, new_images = sinkhorn.sinkhorn(texts, images, 0.05, tolerance=1e-5, max_iterations=2000)
         # the product is s - offset = s + t * g, and f follows from the sums of the rows
         plan = (new_texts.double() @ new_images.double().T / 0.05).softmax(1)
         torch.testing.assert_close(
@@ -172,7 +177,7 @@ def test_the_plan_of_sinkhorn_adds_up():
 
 def test_sinkhorn_says_when_it_stops_early(caplog):
     texts, images = unit_length(torch.randn(9, 4)), unit_length(torch.randn(9, 4))
-    methods.sinkhorn(texts, images, 0.01, max_iterations=2)
+    sinkhorn.sinkhorn(texts, images, 0.01, max_iterations=2)
     assert "after 2 iterations" in caplog.text
 
 
@@ -242,8 +247,8 @@ def test_refuses_what_is_no_number(method, value):
         ("querybank", {"temperature": 1.0, "bank": torch.eye(3) * torch.nan}, "finite"),
         ("csls", {"neighbours": 0}, "1 or more"),
         ("neighbours", {"nearest": 0}, "1 or more"),
-        ("neighbours", {"names": 1.5}, "share of names of neighbours lies between 0 and 1"),
-        ("neighbours", {"weight": float("nan")}, "weight of neighbours lies between 0 and 1"),
+        ("neighbours", {"names": 1.5}, "share of names of neighbours must lie between 0 and 1"),
+        ("neighbours", {"weight": float("nan")}, "weight of neighbours must lie between 0 and 1"),
         ("neighbours", {"texts": ["x"]}, "1 texts for neighbours, but embeddings of 3"),
         ("neighbours", {"bank": Bank([], torch.eye(3)[:0], torch.eye(3)[:0])}, "is empty"),
         ("neighbours", {"bank": Bank("abc", torch.eye(3), torch.eye(4))}, "same checkpoint"),
@@ -298,38 +303,29 @@ def test_a_shared_name_brings_the_picture_of_the_article_that_has_it():
     assert ranking.scores[0] == pytest.approx([0.6, 0.6, 0.5])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_rankings_by_transductive_methods_alone_depend_on_the_other_articles(method):
+    similarities, bank = np.random.default_rng(0).normal(size=(8, 9)), np.random.default_rng(1).normal(size=(7, 9))
+    order = ranked(similarities, method, bank, **SETTINGS[method])
+    same = [
+        (ranked(similarities[:count], method, bank, **SETTINGS[method]) == order[:count]).all()
+        for count in range(1, 8)
+    ]
+    assert METHODS[method].transductive == (method in TRANSDUCTIVE) == (not all(same))
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "none"])
+def test_functions_take_their_settings_and_needs_and_nothing_else_without_a_default(method):
+    reranker = METHODS[method]
+    parameters = list(inspect.signature(reranker.function).parameters.values())
+    required = [parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty]
+    assert required[:2] == ["text_embeds", "image_embeds"]
+    assert sorted(required[2:]) == sorted([*reranker.grid, *reranker.needs])
+    assert set(reranker.needs) == set(known(method, 2, torch.eye(3)))
+
+
 def test_neighbours_do_not_depend_on_the_other_articles():
     similarities, bank = np.random.default_rng(0).normal(size=(8, 9)), np.random.default_rng(1).normal(size=(7, 9))
     order = ranked(similarities, "neighbours", bank, **SETTINGS["neighbours"])
     alone = ranked(similarities[:1], "neighbours", bank, **SETTINGS["neighbours"])
     assert (order[:1] == alone).all()
-
-
-def hubs(seed: int = 0, count: int = 60):
-    """A part whose first pictures are a little near to every text."""
-    generator = np.random.default_rng(seed)
-    similarities = generator.normal(size=(count, count)) * 0.1 + 0.2 * np.eye(count)
-    similarities[:, :5] += 0.25
-    part = names(count, "a"), names(count, "p")
-    return torch.tensor(similarities), torch.eye(count), *part, dict(zip(*part))
-
-
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "none"])
-def test_settings_are_the_best_of_the_grid_on_validation(method):
-    texts, pictures, articles, candidates, gold = hubs()
-    bank = texts[:40]
-    found = choose_settings(method, texts, pictures, articles, candidates, gold, **known(method, 60, bank))
-    order = ranked(texts.numpy(), method, bank, **found["settings"])
-    ranks = (order == np.arange(60)[:, None]).argmax(1) + 1
-    best = found["validation"]["mrr@100"]
-    assert best["mean"] == pytest.approx((1 / ranks).mean())
-    assert best["low"] < best["mean"] < best["high"]
-    assert best["mean"] == pytest.approx(max(row["mrr@100"] for row in found["tried"]))
-    grid = GRIDS.get(method, {})
-    assert len(found["tried"]) == math.prod(map(len, grid.values()))
-    assert all(found["settings"][name] in values for name, values in grid.items())
-    plain = (ranked(texts.numpy(), "none") == np.arange(60)[:, None]).argmax(1) + 1
-    assert found["validation"]["gain"]["mean"] == pytest.approx((1 / ranks).mean() - (1 / plain).mean())
-    if method != "neighbours":
-        assert found["validation"]["gain"]["low"] > 0, "the hubs were made for these methods to find"
-    assert found["transductive"] == (method not in ("querybank", "neighbours"))

@@ -1,10 +1,12 @@
 """The runs embedded once, and the study of all methods, on a small corpus."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
 from hf_newsmatch import load_clip, rank_articles, score
@@ -12,8 +14,8 @@ from hf_newsmatch.configs import DataArguments, ModelArguments
 from hf_newsmatch.experiment.folder import Experiment
 from hf_newsmatch.experiment.prediction import EmbeddedRuns
 from hf_newsmatch.metrics import bootstrap_intervals
+from hf_newsmatch.retrieval.articles import embed_articles
 from hf_newsmatch.retrieval.fusion import ensemble
-from hf_newsmatch.retrieval.ranking import embed_articles
 from hf_newsmatch.retrieval.rerank import METHODS
 from hf_newsmatch.studies import reranking as study
 from tests.utils.news import write_news_folder
@@ -21,7 +23,7 @@ from tests.utils.news import write_news_folder
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory, checkpoints):
-    """An experiment whose models are there, and its data. Some articles of the test part share pictures."""
+    """An experiment whose models are there, and its data. Some articles of the test split share pictures."""
     folder = tmp_path_factory.mktemp("corpus")
     news = write_news_folder(folder / "news", count=40, shared=4)
     lines = (news / "articles.tsv").read_text().splitlines()
@@ -42,7 +44,7 @@ def corpus(tmp_path_factory, checkpoints):
 
 def test_runs_are_ranked_as_by_hand_and_embedded_once(corpus, checkpoints, tmp_path, monkeypatch):
     experiment, data = corpus
-    part = data.parts["test"]
+    part = data.splits["test"]
     embedded = EmbeddedRuns(experiment, data, ensemble_weight=0.3, folder=tmp_path)
     models = {run: load_clip(checkpoints / run) for run in ("zero_shot", "fine_tuned")}
     for run, model in models.items():
@@ -66,7 +68,7 @@ def test_runs_are_ranked_as_by_hand_and_embedded_once(corpus, checkpoints, tmp_p
 
 
 def test_the_first_article_of_each_picture(corpus):
-    part = corpus[1].parts["test"]
+    part = corpus[1].splits["test"]
     assert len(set(part.gold.values())) < len(part.gold), "without shared pictures there is nothing to test"
     first = study.first_articles(part)
     assert sorted(first.gold.values()) == sorted(set(part.gold.values()))
@@ -78,10 +80,10 @@ def test_the_first_article_of_each_picture(corpus):
     assert first.images is part.images
 
 
-def test_every_method_is_scored_on_the_test_part(corpus, checkpoints):
+def test_every_method_is_scored_on_the_test_split(corpus, checkpoints):
     experiment, data = corpus
     result = study.score_methods(experiment)
-    part = data.parts["test"]
+    part = data.splits["test"]
     assert result["all"]["image_ids"] == list(part.gold.values())
     assert result["first"]["image_ids"] == list(study.first_articles(part).gold.values())
     for run in study.RUNS:
@@ -122,7 +124,12 @@ def test_methods_are_compared_with_none_over_all_corpora():
     assert summary["zero_shot"]["none"]["gain"] == {"mean": 0, "low": 0, "high": 0}
     json.dumps(summary)
     table = study.table(summary, "first", 20)
-    assert [column.header for column in table.columns] == ["method", *study.RUNS]
-    cells = list(table.columns[2].cells)
-    assert cells[0] == f"{summary['fine_tuned']['none']['mean']:.3f}"
-    assert f"{interval.mean:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})" in cells
+    assert table.header == ["method", *study.RUNS]
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table)
+    rows = [[cell.strip() for cell in line.split("│")] for line in console.file.getvalue().splitlines() if "│" in line]
+    cells = {row[1]: row[3] for row in rows}
+    assert list(cells) == list(METHODS)
+    assert cells["none"] == f"{summary['fine_tuned']['none']['mean']:.3f}"
+    expected = f"{interval.mean:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+    assert cells["csls"].replace("−", "-") == expected

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments, NewsMatchError
-from hf_newsmatch.training.checkpointing import SaveOnSigterm, TrainingStopped, last_checkpoint, what_is_missing
+from hf_newsmatch.training.callbacks import SaveOnSigtermCallback, TrainingStopped
+from hf_newsmatch.training.checkpointing import checkpoint_defect, last_checkpoint
 from tests.utils.news import make_model, make_pairs
 
 STEPS_AN_EPOCH, EPOCHS = 5, 4
@@ -142,7 +143,7 @@ def test_sigterm_saves_and_stops(tmp_path, processor, data, undisturbed, step):
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(TrainingStopped) as stopped:
-        start(tmp_path, processor, data, At(step, terminate), SaveOnSigterm())
+        start(tmp_path, processor, data, At(step, terminate), SaveOnSigtermCallback())
     assert signal.getsignal(signal.SIGTERM) is before
     assert stopped.value.checkpoint == str(tmp_path / "run" / f"checkpoint-{step}")
     assert last_checkpoint(tmp_path / "run") == tmp_path / "run" / f"checkpoint-{step}"
@@ -155,7 +156,7 @@ def test_a_second_sigterm_ends_at_once(tmp_path, processor, data):
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    assert in_child(start, tmp_path, processor, data, At(1, terminate_twice), SaveOnSigterm()) == 143
+    assert in_child(start, tmp_path, processor, data, At(1, terminate_twice), SaveOnSigtermCallback()) == 143
     assert last_checkpoint(tmp_path / "run") is None
 
 
@@ -232,5 +233,5 @@ def test_damaged_checkpoints_are_passed_over(tmp_path, checkpoint, caplog, name,
 
 
 def test_what_is_no_checkpoint(tmp_path):
-    assert "trainer_state.json" in what_is_missing(tmp_path)
+    assert "trainer_state.json" in checkpoint_defect(tmp_path)
     assert last_checkpoint(tmp_path) is None

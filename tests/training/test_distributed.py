@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tests.utils import training_worker
 from tests.utils.news import make_pairs
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.distributed
 
@@ -24,10 +24,9 @@ def folders(tmp_path_factory):
     (double / "pictures").mkdir()
     make_pairs(double / "pictures", training_worker.COUNT)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}"}
-    result = subprocess.run(
-        [*command, str(TESTS / "training_worker.py"), str(double)], env=environment, capture_output=True, text=True
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    command += ["--module", "tests.utils.training_worker", str(double)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     for case in training_worker.CASES:
         training_worker.train(single, case)

@@ -5,7 +5,7 @@ from rich.console import Console
 from transformers import TrainerState
 
 from hf_newsmatch import ContrastiveTrainingArguments
-from hf_newsmatch.training.learning_curve import curve, curve_table, what_was_kept
+from hf_newsmatch.training.learning_curve import curve, curve_table, kept_weights
 
 
 def make_state(losses) -> TrainerState:
@@ -32,7 +32,7 @@ def text(table) -> list[str]:
 
 def test_the_kept_epoch_is_marked_and_explained():
     state = make_state([3.0, 2.0, 2.5])
-    assert what_was_kept(state, arguments()) == "epoch 2 of 3, with the lowest validation loss, 2.0000"
+    assert kept_weights(state, arguments()) == "epoch 2 of 3, with the lowest validation loss, 2.0000"
     (marked,) = [line for line in text(curve_table(state, arguments())) if "◀" in line and "│" in line]
     assert marked.split("│")[1:4] == ["     2 ", "    4.000 ", "      2.000 "]
 
@@ -40,7 +40,7 @@ def test_the_kept_epoch_is_marked_and_explained():
 def test_without_a_best_epoch_it_is_the_last():
     state = make_state([3.0, 2.0, 2.5])
     args = arguments(load_best_model_at_end=False)
-    assert what_was_kept(state, args) == "the last epoch's weights"
+    assert kept_weights(state, args) == "the last epoch's weights"
     assert not [line for line in text(curve_table(state, args)) if "◀" in line and "│" in line]
 
 
@@ -57,3 +57,12 @@ def test_a_long_training_is_shown_in_part(best):
 def test_what_is_logged_belongs_to_the_evaluation_after_it():
     rows = curve(make_state([3.0, 2.0]))
     assert [(row["loss"], row["eval_loss"], row["step"]) for row in rows] == [(6.0, 3.0, 10), (4.0, 2.0, 20)]
+
+
+def test_early_stopping_is_mentioned_when_it_came():
+    state = make_state([3.0, 2.0, 2.5])
+    stopped = arguments(num_train_epochs=9, early_stopping_patience=1)
+    assert kept_weights(state, stopped) == (
+        "epoch 2 of 9, with the lowest validation loss, 2.0000; stopped early after epoch 3"
+    )
+    assert kept_weights(state, arguments(early_stopping_patience=1)).endswith("loss, 2.0000")

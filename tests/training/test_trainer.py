@@ -1,10 +1,13 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import CLIPModel, CLIPProcessor, TrainerCallback
 
 from hf_newsmatch import (
+    ContrastiveCollator,
     ContrastiveTrainer,
     ContrastiveTrainingArguments,
     NewsMatchError,
@@ -221,14 +224,85 @@ def test_an_incomplete_last_batch_is_dropped_unless_it_is_the_only_one(tmp_path,
     assert len(only.get_train_dataloader()) == 1
 
 
-def test_checkpoints_hold_the_processor_and_leave_the_configuration(tmp_path, model, processor, pairs):
-    eos = model.config.text_config.eos_token_id
+def test_checkpoints_hold_the_processor(tmp_path, model, processor, pairs):
+    seen = []
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, args, state, control, processing_class=None, **kwargs):
+            seen.append((processing_class, trainer.processing_class))
+
     trainer = make_trainer(tmp_path, model, processor, pairs, pairs)
+    trainer.add_callback(Watch())
+    trainer.train()
+    assert trainer.processing_class is processor
+    assert set(seen) == {(processor, processor)}
+    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
+    saved = CLIPProcessor.from_pretrained(checkpoint, backend="pil")
+    assert saved.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+    assert saved.image_processor.to_dict() == processor.image_processor.to_dict()
+
+
+@pytest.mark.parametrize("eos", ["e</w>", "e"], ids=["a letter", "2, as in OpenAI's own"])
+def test_a_checkpoint_with_its_own_special_tokens_embeds_the_same_after_training(tmp_path, processor, pairs, eos):
+    """Trainer would overwrite the configuration's tokens with the tokenizer's: the text would be pooled elsewhere."""
+    model = make_model(processor)
+    config = model.config.text_config
+    config.eos_token_id = 2 if eos == "e" else processor.tokenizer.convert_tokens_to_ids(eos)
+    config.bos_token_id, config.pad_token_id = 5, 6
+    tokens = {name: getattr(config, name) for name in ("eos_token_id", "bos_token_id", "pad_token_id")}
+    model.save_pretrained(tmp_path / "base")
+    texts = [f"{title} here" for title in pairs["title"]]
+    model = CLIPModel.from_pretrained(tmp_path / "base")
+    expected = embed_texts(model, processor, texts, progress=False)
+
+    trainer = make_trainer(tmp_path, model, processor, pairs, pairs, learning_rate=0.0, weight_decay=0.0)
     trainer.train()
     (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
-    assert (checkpoint / "tokenizer.json").is_file()
-    assert (checkpoint / "processor_config.json").is_file()
-    assert trainer.model.config.text_config.eos_token_id == eos
+    reloaded = CLIPModel.from_pretrained(checkpoint)
+    assert {name: getattr(reloaded.config.text_config, name) for name in tokens} == tokens
+    assert torch.equal(embed_texts(reloaded, processor, texts, progress=False), expected)
+    trainer.save_model(str(tmp_path / "saved"))
+    assert torch.equal(
+        embed_texts(CLIPModel.from_pretrained(tmp_path / "saved"), processor, texts, progress=False), expected
+    )
+
+
+def test_the_processor_is_back_when_a_training_could_not_begin(tmp_path, model, processor, pairs):
+    trainer = make_trainer(tmp_path, model, processor, pairs, pairs)
+    with pytest.raises(ValueError, match="checkpoint"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "nowhere"))
+    assert trainer.processing_class is processor
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_checkpoint_by_its_name(tmp_path, checkpoints, processor, pairs, kind):
+    """Loaded in float32, whatever it is saved in, with its own processor."""
+    half = CLIPModel.from_pretrained(checkpoints / "fine_tuned", dtype=torch.float16)
+    half.save_pretrained(tmp_path / "half")
+    processor.save_pretrained(tmp_path / "half")
+    trainer = make_trainer(tmp_path, kind(tmp_path / "half"), None, pairs, pairs)
+    for name, tensor in trainer.model.state_dict().items():
+        assert torch.equal(tensor, half.state_dict()[name].float()), name
+    assert trainer.processing_class.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+    assert trainer.data_collator.processor is trainer.processing_class
+
+
+def test_a_processor_that_is_given_goes_before_the_checkpoints_own(tmp_path, checkpoints, processor, pairs):
+    trainer = make_trainer(tmp_path, checkpoints / "fine_tuned", processor, pairs, pairs)
+    assert trainer.processing_class is processor
+
+
+def test_a_model_without_processor_is_refused(tmp_path, model, pairs):
+    with pytest.raises(NewsMatchError, match="give processing_class, or name the checkpoint"):
+        make_trainer(tmp_path, model, None, pairs, pairs)
+
+
+def test_another_collator_needs_no_processor(tmp_path, model, processor, pairs):
+    collator = ContrastiveCollator(processor)
+    args = ContrastiveTrainingArguments(str(tmp_path), use_cpu=True, report_to="none")
+    trainer = ContrastiveTrainer(model, args, train_dataset=pairs, eval_dataset=pairs, data_collator=collator)
+    assert trainer.data_collator is collator
+    assert next(iter(trainer.get_train_dataloader()))["pixel_values"].shape[0] == len(pairs)
 
 
 def test_refuses_one_pair(tmp_path, model, processor, pairs):
@@ -240,8 +314,3 @@ def test_refuses_several_gpus_in_one_process(tmp_path, model, processor, pairs, 
     monkeypatch.setattr(ContrastiveTrainingArguments, "n_gpu", 2)
     with pytest.raises(NewsMatchError, match="2 GPUs in one process"):
         make_trainer(tmp_path, model, processor, pairs, pairs)
-
-
-def test_refuses_a_factor_of_zero(tmp_path):
-    with pytest.raises(ValueError, match="logits_factor"):
-        ContrastiveTrainingArguments(output_dir=str(tmp_path), logits_factor=0.0)

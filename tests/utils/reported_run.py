@@ -64,7 +64,7 @@ def make_run(folder: Path, checkpoints: Path, hostile: bool = False) -> Experime
     experiment.record.wise_ft = InterpolatedRecord(0.5, sha256, experiment.endpoints(), rule="given")
     for seed, run in enumerate((*RUNS, RERANKED)):
         generator = np.random.default_rng(seed)
-        for split, part in data.parts.items():
+        for split, part in data.splits.items():
             ids = part.images["image_id"][:]
             lists, scores = [], []
             for article_id in part.articles["article_id"][:]:

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv = ["--predictions", *argv]
     (args,) = parse_arguments(FuseArguments, description=__doc__, argv=argv)
     from ..retrieval.fusion import fuse
-    from ..retrieval.ranking import read_predictions, write_predictions
+    from ..retrieval.predictions import read_predictions, write_predictions
 
     set_up_logging()
     rankings = [read_predictions(file) for file in args.predictions]

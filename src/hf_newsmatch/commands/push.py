@@ -11,10 +11,9 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from ..configs import CardArguments, PushArguments
 from ..errors import NewsMatchError, exits_cleanly
+from ..utils.tables import Table, plain_table
 from .parser import parse_arguments
 from .terminal import make_console, set_up_logging
 
@@ -52,9 +51,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def file_table(upload: "Upload", repo_id: str) -> Table:
     """The files of a branch and their sizes."""
-    table = Table(title=f"{repo_id}, branch {upload.branch}")
-    table.add_column("file")
-    table.add_column("bytes", justify="right")
-    for name in sorted(upload.files):
-        table.add_row(name, f"{upload.size(name):,}")
-    return table
+    rows = [[name, f"{upload.size(name):,}"] for name in sorted(upload.files)]
+    return plain_table("files", f"{repo_id}, branch {upload.branch}", ["file", "bytes"], rows)

@@ -27,13 +27,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     cut = argv.index("--") if "--" in argv else len(argv)
     (args,) = parse_arguments(ReproduceArguments, description=__doc__, argv=argv[:cut])
-    from ..report.tables import to_terminal
     from ..studies.reproduction import reproduce
 
     set_up_logging()
     made = reproduce(args, argv[cut + 1 :])
     for table in made.tables:
-        make_console().print(to_terminal(table))
+        make_console().print(table)
     if made.results:
         logger.info("Written to %s, tables.tex and reproduce.json.", Path(args.output_dir) / "tables.md")
     if made.failed:

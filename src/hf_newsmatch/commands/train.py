@@ -34,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         default_config=resource_dir("recipes") / "demo.yaml",
     )
     from ..experiment.training import train
-    from ..training.checkpointing import STOPPED, TrainingStopped
+    from ..training.callbacks import STOPPED, TrainingStopped
     from ..training.distributed import leave
-    from ..training.learning_curve import curve_table, what_was_kept
+    from ..training.learning_curve import curve_table, kept_weights
 
     set_up_logging()
     use_all_cores()
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if training.is_first:
             folder = training.experiment.layout.model("fine_tuned")
             make_console().print(curve_table(training.state, training_args))
-            logger.info("The fine-tuned model is in %s (%s).", folder, what_was_kept(training.state, training_args))
+            logger.info("The fine-tuned model is in %s (%s).", folder, kept_weights(training.state, training_args))
         if training.url:
             logger.info("The model is at %s.", training.url)
     except TrainingStopped as stopped:

@@ -1,33 +1,36 @@
-"""The data of a run: the pairs to train on, and the parts to rank."""
+"""The corpus of a run: the pairs to train on, and the splits to rank."""
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..configs import DataArguments
 from ..errors import NewsMatchError
 
-# what reads data is imported where it is needed: that takes seconds, and a step that only wants the models needs none
+# The readers are imported where they are needed: that takes seconds, and a step that only wants the models needs none.
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
 
 logger = logging.getLogger(__name__)
 
 TEST_ARGUMENTS = ("test_articles_file", "test_images", "test_image_dir", "gold_file")
+# Epochs and alphas that are chosen on fewer pictures are mostly chosen by chance.
+_FEW_IMAGES = 10
 
 
 @dataclass
-class Part:
-    """What is ranked and scored together.
+class Split:
+    """Articles and candidate pictures that are ranked and scored together.
 
     Args:
         articles (`datasets.Dataset`):
-            The texts.
+            The articles.
         images (`datasets.Dataset`):
             The distinct candidate pictures, each usable.
         gold (`dict[str, str]`, *optional*):
-            Article id to the id of its true picture, when that is known.
+            The id of the true picture of each article id, when that is known.
     """
 
     articles: "Dataset"
@@ -36,115 +39,252 @@ class Part:
 
 
 @dataclass
-class NewsData:
-    """Everything the files of a run hold: the pairs to train on, and the parts to rank."""
+class Corpus:
+    """The data of a run.
+
+    Args:
+        train (`datasets.Dataset`):
+            The pairs to train on.
+        validation (`datasets.Dataset`):
+            The pairs to validate on.
+        splits (`dict[str, Split]`):
+            The splits to rank, `"validation"` and, where there is one, `"test"`.
+        report (`dict`):
+            The counts for the record of the run: the split, the translation, the unusable pictures, the test list.
+    """
 
     train: "Dataset"
     validation: "Dataset"
-    parts: dict[str, Part]
+    splits: dict[str, Split]
     report: dict[str, Any]
 
 
-def load_news_data(
+@dataclass(frozen=True)
+class NewsList:
+    """A list of news as the readers give it.
+
+    Args:
+        source (`str`):
+            The file that names the pictures, for messages.
+        image_flag (`str`):
+            The flag that names the folder of the pictures, for messages.
+        articles (`datasets.Dataset`):
+            The articles; pairs when the list links them to pictures.
+        images (`datasets.Dataset`, *optional*):
+            The candidate pictures. Without them the articles are pairs, and each needs a usable picture of its own.
+        gold (`dict[str, str]`, *optional*):
+            The id of the true picture of each article id, when that is known.
+    """
+
+    source: str
+    image_flag: str
+    articles: "Dataset"
+    images: "Dataset | None" = None
+    gold: dict[str, str] | None = None
+
+
+def load_corpus(
     data_args: DataArguments,
     unusable: list[dict[str, str]] | None = None,
     unusable_test: list[dict[str, str]] | None = None,
-) -> NewsData:
-    """Read, check and split the data that the arguments name.
+) -> Corpus:
+    """Read, check, translate and split the data that the arguments name.
 
     Args:
         data_args ([`DataArguments`]):
             The arguments.
         unusable (`list[dict]`, *optional*):
-            What [`check_pictures`] found before among the pairs; every picture is decoded when it is not given.
+            The unusable pictures of the pairs when [`check_pictures`] has listed them before; by default every picture
+            is decoded.
         unusable_test (`list[dict]`, *optional*):
-            The same for the candidates of a test list.
+            The same for the candidates of the test list.
 
     Returns:
-        [`NewsData`]
+        [`Corpus`]
 
     Raises:
         [`NewsMatchError`]: on files that cannot be used.
     """
-    from .english import NewsTranslation
-    from .newsimages import load_pairs
-    from .splits import chronological_split, split_report
+    from .english import EnglishTranslation
+    from .splits import split_report
 
+    _check_arguments(data_args)
+    # Both lists are read, in seconds, before pictures are decoded and texts translated, in minutes and hours.
+    linked, test_list = _read_linked_list(data_args), _read_test_list(data_args)
+    lists = [linked] if test_list is None else [linked, test_list]
+    translate = EnglishTranslation(data_args, *(news.articles for news in lists))
+    pairs, unusable = prepare(linked, translate, unusable)
+    test, unusable_test = (None, []) if test_list is None else prepare(test_list, translate, unusable_test)
+
+    holdout = data_args.holdout_test if data_args.holdout_test is not None else test is None
+    rows = _split_by_time(pairs.articles, data_args, holdout)
+    if test is not None:
+        rows.pop("test", None)  # what --holdout_test keeps from the training gives way to a test list
+    splits = {name: linked_split(rows[name]) for name in rows if name != "train"}
+    if test is not None:
+        splits["test"] = test
+    report = {
+        "holdout_test": holdout,
+        "split": split_report(rows),
+        "translation": translate.report(),
+        "pairs_without_usable_picture": len(linked.articles) - len(pairs.articles),
+        "unusable_pictures": _count_unusable(unusable),
+        "test_list": None,
+    }
+    if test is not None:
+        report["test_list"] = {**_overlap(test, rows), "unusable_pictures": _count_unusable(unusable_test)}
+    _check_size(splits["validation"])
+    return Corpus(rows["train"], rows["validation"], splits, report)
+
+
+def load_test_split(
+    data_args: DataArguments, unusable: list[dict[str, str]] | None = None
+) -> tuple[Split | None, list[dict[str, str]]]:
+    """The split that the test arguments name, if they name one, without translation; and its unusable pictures.
+
+    Args:
+        data_args ([`DataArguments`]):
+            The arguments.
+        unusable (`list[dict]`, *optional*):
+            As for [`load_corpus`].
+
+    Raises:
+        [`NewsMatchError`]: on files that cannot be used, and when none of the pictures can.
+    """
+    test_list = _read_test_list(data_args)
+    return (None, []) if test_list is None else prepare(test_list, unusable=unusable)
+
+
+def linked_split(pairs: "Dataset") -> Split:
+    """The split of linked articles: their own pictures are its candidates."""
+    from .images import distinct_images
+
+    return Split(pairs, distinct_images(pairs), dict(zip(pairs["article_id"][:], pairs["image_id"][:])))
+
+
+def prepare(
+    news: NewsList,
+    translate: "Callable[[Dataset], Dataset] | None" = None,
+    unusable: list[dict[str, str]] | None = None,
+) -> tuple[Split, list[dict[str, str]]]:
+    """Make a split of a list: leave out what has no usable picture, and translate its articles.
+
+    Args:
+        news ([`NewsList`]):
+            The list.
+        translate (`Callable`, *optional*):
+            Gives articles in English; without it they stay as they are.
+        unusable (`list[dict]`, *optional*):
+            The unusable pictures when they are known; by default every picture is decoded.
+
+    Returns:
+        The [`Split`] and its unusable pictures.
+
+    Raises:
+        [`NewsMatchError`]: when no picture is usable, or one has gone since it was found usable.
+    """
+    linked = news.images is None
+    rows = news.articles if linked else news.images
+    usable, unusable = _usable(rows, unusable)
+    if not len(usable):
+        raise NewsMatchError(
+            f"None of the {len(rows)} {'articles' if linked else 'candidates'} of {news.source} has a usable picture;"
+            f" --{news.image_flag} names the folder that holds them."
+        )
+    articles = usable if linked else news.articles
+    articles = articles if translate is None else translate(articles)
+    return linked_split(articles) if linked else Split(articles, usable, news.gold), unusable
+
+
+def _check_arguments(data_args: DataArguments) -> None:
     if not data_args.articles_file:
         raise NewsMatchError("No data is named: give --articles_file (and --image_dir), --demo feed, or a --config.")
     if not data_args.test_articles_file:
         for name in TEST_ARGUMENTS[1:]:
             if getattr(data_args, name):
                 raise NewsMatchError(f"--{name} belongs to a test list; name that with --test_articles_file.")
+
+
+def _read_linked_list(data_args: DataArguments) -> NewsList:
+    from .newsimages import load_pairs
+
     pairs = load_pairs(data_args.articles_file, data_args.image_dir, **_reading(data_args))
     _check_fields(pairs, data_args)
-    translation = NewsTranslation(data_args, pairs)
-    usable, unusable = _usable(pairs, unusable)
-    if not len(usable):
-        raise NewsMatchError(
-            f"None of the {len(pairs)} articles of {data_args.articles_file} has a usable picture; --image_dir"
-            " names the folder that holds them."
-        )
-    test, unusable_test = load_test_part(data_args, unusable_test)
-
-    usable = translation(usable)
-    if test is not None:
-        test.articles = translation(test.articles)
-
-    holdout = data_args.holdout_test if data_args.holdout_test is not None else test is None
-    oldest, held_out = usable, None
-    if holdout:
-        halves = chronological_split(usable, sort_by=data_args.sort_by)
-        oldest, held_out = halves["train"], halves["validation"]
-    splits = chronological_split(oldest, data_args.train_fraction, sort_by=data_args.sort_by)
-    parts = {"validation": linked_part(splits["validation"])}
-    if held_out is not None and test is None:
-        splits["test"] = held_out
-    report = {
-        "holdout_test": holdout,
-        "split": split_report(splits),
-        "translation": translation.report(),
-        "pairs_without_usable_picture": len(pairs) - len(usable),
-        "unusable_pictures": _count(unusable),
-        "test_list": None,
-    }
-    if test is not None:
-        parts["test"] = test
-        report["test_list"] = {**_overlap(test, oldest), "unusable_pictures": _count(unusable_test)}
-    elif held_out is not None:
-        parts["test"] = linked_part(held_out)
-    _check_size(parts["validation"])
-    return NewsData(splits["train"], splits["validation"], parts, report)
+    return NewsList(data_args.articles_file, "image_dir", pairs)
 
 
-def _usable(images: "Dataset", unusable: list[dict[str, str]] | None) -> "tuple[Dataset, list[dict[str, str]]]":
-    """The rows with a usable picture, and the unusable pictures: those known before, or found now and listed."""
-    from datasets import Image
+def _read_test_list(data_args: DataArguments) -> NewsList | None:
+    from .newsimages import load_articles, load_gold, load_images
 
-    from .images import check_pictures, drop_unusable
+    file = data_args.test_articles_file
+    if not file:
+        return None
+    articles = load_articles(file, **_reading(data_args))
+    source = data_args.test_images or file
+    images = load_images(source, data_args.test_image_dir or data_args.image_dir)
+    # a list that links its own pictures is its own gold
+    gold_file = data_args.gold_file or (None if data_args.test_images else file)
+    return NewsList(source, "test_image_dir", articles, images, load_gold(gold_file, articles) if gold_file else None)
+
+
+def _reading(data_args: DataArguments) -> dict[str, bool]:
+    """The readers' options for lists of articles."""
+    return {"skip_bad_rows": data_args.skip_bad_rows, "translated": data_args.use_english_columns}
+
+
+def _check_fields(pairs: "Dataset", data_args: DataArguments) -> None:
+    texts = [name for name in ("title", "text", "url") if name in pairs.column_names]
+    for name in data_args.text_fields:
+        if name not in texts:
+            raise NewsMatchError(f"--text_fields names '{name}'; the texts of an article are {', '.join(texts)}.")
+    empty = sum(not any(row.values()) for row in pairs.select_columns(list(data_args.text_fields)))
+    if empty == len(pairs):
+        raise NewsMatchError(f"No article of {data_args.articles_file} has a {' or '.join(data_args.text_fields)}.")
+    if empty:
+        logger.warning("%d of %d articles have no text in %s.", empty, len(pairs), " and ".join(data_args.text_fields))
+
+
+def _usable(rows: "Dataset", unusable: list[dict[str, str]] | None) -> "tuple[Dataset, list[dict[str, str]]]":
+    """The rows with a usable picture, and the unusable pictures: those known before, or found now and logged."""
+    from .images import check_pictures, drop_unusable, undecoded
 
     known = unusable is not None
     if not known:
-        unusable = check_pictures(images)
+        unusable = check_pictures(rows)
         for item in unusable:
             logger.warning("Picture %s is left out: %s (%s).", item["image_id"], item["reason"], item["image_file"])
-    usable = drop_unusable(images, unusable)
+    usable = drop_unusable(rows, unusable)
     if known:
-        rows = usable.cast_column("image", Image(decode=False)).select_columns(["image", "image_file", "image_id"])[:]
-        for image, file, image_id in zip(rows["image"], rows["image_file"], rows["image_id"]):
+        columns = undecoded(usable).select_columns(["image", "image_file", "image_id"])[:]
+        for image, file, image_id in zip(columns["image"], columns["image_file"], columns["image_id"]):
             if image is None:
                 raise NewsMatchError(f"The picture {file or image_id} is gone since the run began; restore it.")
     return usable, unusable
 
 
-def _count(unusable: list[dict[str, str]]) -> dict[str, Any]:
+def _split_by_time(pairs: "Dataset", data_args: DataArguments, holdout: bool) -> "DatasetDict":
+    """The pairs as `train` and `validation`, and with `holdout` the newest fifth, cut off before, as `test`."""
+    from .splits import chronological_split
+
+    older, newest = pairs, None
+    if holdout:
+        halves = chronological_split(pairs, sort_by=data_args.sort_by)
+        older, newest = halves["train"], halves["validation"]
+    rows = chronological_split(older, data_args.train_fraction, sort_by=data_args.sort_by)
+    if newest is not None:
+        rows["test"] = newest
+    return rows
+
+
+def _count_unusable(unusable: list[dict[str, str]]) -> dict[str, Any]:
+    """The unusable pictures, and how many there are for each reason."""
     return {"counts": dict(Counter(item["reason"] for item in unusable)), "pictures": unusable}
 
 
-def _overlap(test: Part, pairs: "Dataset") -> dict[str, int]:
-    """How large a test list is and what of it was trained or validated on, which is warned of."""
+def _overlap(test: Split, rows: "DatasetDict") -> dict[str, int]:
+    """The size of the test list and how much of it is trained or validated on, which is warned of."""
     shared = {
-        name: len(set(column[:]) & set(pairs[name][:]) - {None})
+        name: len(set(column[:]) & {value for split in rows.values() for value in split[name][:]} - {None})
         for name, column in (
             ("article_id", test.articles["article_id"]),
             ("url", test.articles["url"]),
@@ -167,65 +307,13 @@ def _overlap(test: Part, pairs: "Dataset") -> dict[str, int]:
     }
 
 
-def _check_size(validation: Part) -> None:
+def _check_size(validation: Split) -> None:
     if len(validation.images) < 2:
         raise NewsMatchError(
-            "The validation part has one picture only, which every model ranks first; lower --train_fraction."
+            "The validation split has one picture only, which every model ranks first; lower --train_fraction."
         )
-    if len(validation.images) < 10:
+    if len(validation.images) < _FEW_IMAGES:
         logger.warning(
-            "The validation part has only %d pictures: what it says of epochs and alphas is mostly chance.",
+            "The validation split has only %d pictures: epochs and alphas chosen on it are mostly chosen by chance.",
             len(validation.images),
         )
-
-
-def linked_part(pairs: "Dataset") -> Part:
-    """Linked articles and their own pictures."""
-    from .images import distinct_images
-
-    return Part(pairs, distinct_images(pairs), dict(zip(pairs["article_id"][:], pairs["image_id"][:])))
-
-
-def load_test_part(
-    data_args: DataArguments, unusable: list[dict[str, str]] | None = None
-) -> tuple[Part | None, list[dict[str, str]]]:
-    """The part that the test arguments name, if they name one, and its unusable pictures.
-
-    `unusable` is what [`check_pictures`] found before; every picture is decoded when it is not given.
-
-    Raises:
-        [`NewsMatchError`]: on files that cannot be used, and when no picture can.
-    """
-    from .newsimages import load_articles, load_gold, load_images
-
-    file = data_args.test_articles_file
-    if not file:
-        return None, []
-    articles = load_articles(file, **_reading(data_args))
-    images = load_images(data_args.test_images or file, data_args.test_image_dir or data_args.image_dir)
-    images, unusable = _usable(images, unusable)
-    if not len(images):
-        raise NewsMatchError(
-            f"None of the candidate pictures of {data_args.test_images or file} is usable; --test_image_dir names the"
-            " folder that holds them."
-        )
-    # a list that links its own pictures is its own gold
-    gold_file = data_args.gold_file or (None if data_args.test_images else file)
-    return Part(articles, images, load_gold(gold_file, articles) if gold_file else None), unusable
-
-
-def _reading(data_args: DataArguments) -> dict[str, bool]:
-    """How lists of articles are read."""
-    return {"skip_bad_rows": data_args.skip_bad_rows, "translated": data_args.use_english_columns}
-
-
-def _check_fields(pairs: "Dataset", data_args: DataArguments) -> None:
-    texts = [name for name in ("title", "text", "url") if name in pairs.column_names]
-    for name in data_args.text_fields:
-        if name not in texts:
-            raise NewsMatchError(f"--text_fields names '{name}'; the texts of an article are {', '.join(texts)}.")
-    empty = sum(not any(row.values()) for row in pairs.select_columns(list(data_args.text_fields)))
-    if empty == len(pairs):
-        raise NewsMatchError(f"No article of {data_args.articles_file} has a {' or '.join(data_args.text_fields)}.")
-    if empty:
-        logger.warning("%d of %d articles have no text in %s.", empty, len(pairs), " and ".join(data_args.text_fields))

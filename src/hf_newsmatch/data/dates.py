@@ -14,8 +14,12 @@ _DAY_OR_MONTH_FIRST = re.compile(r"(\d{1,2})[./-](\d{1,2})[./-](\d{4}|\d{2})\b.*
 def parse_date(value: str) -> datetime:
     """Read one date as a moment in UTC; a date without zone is taken as UTC.
 
+    Args:
+        value (`str`):
+            An ISO 8601, RFC 2822 or yyyymmdd date.
+
     Raises:
-        ValueError: The value is no ISO 8601, RFC 2822 or yyyymmdd date; the message says why in a few words.
+        `ValueError`: on any other value; the message is a noun phrase with the value and the remedy.
     """
     try:
         moment = parsedate_to_datetime(value) if _RSS.fullmatch(value) else datetime.fromisoformat(value)
@@ -23,8 +27,10 @@ def parse_date(value: str) -> datetime:
     except (ValueError, OverflowError, TypeError):
         ambiguous = _DAY_OR_MONTH_FIRST.fullmatch(value)
         if ambiguous and int(ambiguous[1]) <= 12 and int(ambiguous[2]) <= 12:
-            raise ValueError(f"the date {value!r} is ambiguous (day or month first?), write YYYY-MM-DD") from None
-        raise ValueError(f"the date {value[:60]!r} cannot be read, write it as ISO 8601 (YYYY-MM-DD)") from None
+            problem = "is ambiguous (day or month first? write YYYY-MM-DD)"
+        else:
+            problem = "cannot be read (write ISO 8601, YYYY-MM-DD)"
+        raise ValueError(f"the date {value[:60]!r}, which {problem}") from None
 
 
 def parse_dates(
@@ -33,11 +39,13 @@ def parse_dates(
     """Read a column of dates.
 
     Args:
-        values (`Sequence[str | None]`): The cells, `None` for an empty one.
+        values (`Sequence[str | None]`):
+            The cells, `None` for an empty one.
 
     Returns:
-        The dates, the opaque numbers, and the problem of every cell that cannot be read, by index. At most one of the
-        first two holds values: a column of whole numbers that are not all yyyymmdd days can be sorted but is no date.
+        The dates, the opaque numbers, and the problem of every cell that cannot be read, by index and as a predicate
+        of its row (`"has the date …"`). At most one of the first two holds values: a column of whole numbers that are
+        not all yyyymmdd days can be sorted but is no date.
     """
     nothing = [None] * len(values)
     distinct = {value for value in values if value is not None}
@@ -49,7 +57,7 @@ def parse_dates(
         try:
             moments[value] = parse_date(value)
         except ValueError as error:
-            problems[value] = str(error)
+            problems[value] = f"has {error}"
     published = [moments.get(value) for value in values]
     return published, nothing, {i: problems[value] for i, value in enumerate(values) if value in problems}
 

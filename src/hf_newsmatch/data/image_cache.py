@@ -12,22 +12,27 @@ import datasets
 import numpy as np
 import PIL
 import torch
-from datasets import Dataset, Features, Image, List, Value
+from datasets import Dataset, Features, List, Value
 from transformers import BaseImageProcessor
 
 from ..utils.machine import usable_cores
-from .images import open_picture
+from .images import open_picture, undecoded
 
-# The column that stands in for `image`.
+# The column that takes the place of `image`.
 PIXELS = "pixels"
 _FEATURE = {"bytes": Value("binary"), "shape": List(Value("int32"))}
-# What comes after cropping stays for later: it turns a byte into four.
-_LATER = {"do_rescale": False, "do_normalize": False}
-_DONE = {"do_resize": False, "do_center_crop": False, "do_convert_rgb": False, "input_data_format": "channels_first"}
+# Rescaling and normalising come after cropping and turn each byte into a float of four: they wait for the batch.
+_UNTIL_CROPPING = {"do_rescale": False, "do_normalize": False}
+_AFTER_CROPPING = {
+    "do_resize": False,
+    "do_center_crop": False,
+    "do_convert_rgb": False,
+    "input_data_format": "channels_first",
+}
 
 
 def cache_pictures(dataset: Dataset, image_processor: BaseImageProcessor) -> Dataset:
-    """Replace the column `image` by `pixels`: what the processor makes of each picture up to cropping, uint8.
+    """Replace the column `image` by `pixels`: each picture after the processor's resizing and cropping, uint8.
 
     A picture of 224 x 224 takes 150 KB. The file lies in the cache of `datasets` and is made again when a picture, the
     processor's settings or the version of Pillow change.
@@ -36,21 +41,22 @@ def cache_pictures(dataset: Dataset, image_processor: BaseImageProcessor) -> Dat
         dataset (`datasets.Dataset`):
             Rows with an `image` each.
         image_processor (`BaseImageProcessor`):
-            The checkpoint's.
+            The checkpoint's image processor.
 
     Returns:
-        `datasets.Dataset`: the same rows; [`pixel_values`] gives what the processor would give of them, bit for bit.
+        `datasets.Dataset`: The same rows. [`pixel_values`] of them equal the processor's output on the pictures, bit
+        for bit.
 
     Raises:
         [`PictureError`]: when a picture cannot be opened.
     """
-    dataset = dataset.cast_column("image", Image(decode=False))
-    key = _key(dataset["image"][:], image_processor)
+    dataset = undecoded(dataset)
+    key = _cache_key(dataset["image"][:], image_processor)
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "newsmatch" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
 
     def prepare(image: Any) -> dict[str, Any]:
-        pixels = image_processor(open_picture(image), return_tensors="np", **_LATER)["pixel_values"][0]
+        pixels = image_processor(open_picture(image), return_tensors="np", **_UNTIL_CROPPING)["pixel_values"][0]
         return {"bytes": pixels.astype(np.uint8, casting="safe").tobytes(), "shape": pixels.shape}
 
     with ThreadPoolExecutor(usable_cores()) as pool:
@@ -68,7 +74,13 @@ def cache_pictures(dataset: Dataset, image_processor: BaseImageProcessor) -> Dat
 
 
 def pixel_values(rows: Sequence[Mapping[str, Any]], image_processor: BaseImageProcessor) -> torch.Tensor:
-    """The pictures of rows, from their cached `pixels` or else decoded from `image`.
+    """The pictures of rows as the model reads them, from their cached `pixels` or else decoded from `image`.
+
+    Args:
+        rows (`Sequence[Mapping]`):
+            Rows with `pixels`, as [`cache_pictures`] makes them, or with an undecoded `image`.
+        image_processor (`BaseImageProcessor`):
+            The checkpoint's image processor.
 
     Returns:
         `torch.Tensor` of shape `(len(rows), 3, h, w)`, float32.
@@ -77,10 +89,11 @@ def pixel_values(rows: Sequence[Mapping[str, Any]], image_processor: BaseImagePr
         pictures = [open_picture(row["image"]) for row in rows]
         return image_processor(pictures, return_tensors="pt")["pixel_values"]
     pictures = [np.frombuffer(row[PIXELS]["bytes"], np.uint8).reshape(row[PIXELS]["shape"]) for row in rows]
-    return image_processor(pictures, return_tensors="pt", **_DONE)["pixel_values"]
+    return image_processor(pictures, return_tensors="pt", **_AFTER_CROPPING)["pixel_values"]
 
 
-def _key(images: Sequence[Mapping[str, Any]], image_processor: BaseImageProcessor) -> str:
+def _cache_key(images: Sequence[Mapping[str, Any]], image_processor: BaseImageProcessor) -> str:
+    """A hash of the pictures (their bytes, or the path, size and time of their files) and of the processing."""
     settings = {**image_processor.to_dict(), "pillow": PIL.__version__, "class": type(image_processor).__name__}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for image in images:

@@ -7,18 +7,26 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Layout:
-    """How one kind of list names its columns.
+    """A kind of list: its column names and their meaning.
 
     Args:
-        name (`str`): What messages call it.
-        header (`tuple[str, ...]`): Its column names as its authors write them.
-        columns (`dict[str, tuple[str, ...]]`): For each column of our schema the columns to take it from, best first.
-            The first one that holds anything is used for the whole list, so that two kinds of ids never mix.
-        required (`tuple[str, ...]`): The columns that tell this layout from the others; all of `header` by default.
-        english (`dict[str, str]`): Columns with a ready English translation of `title` and `text`.
-        original (`dict[str, str]`): Columns with what `title`, `text` and `language` were before a translation.
-        without_header (`bool`): Whether the list also exists without its header line.
-        alone (`bool`): Whether a list of this layout has no other columns.
+        name (`str`):
+            Its name in messages.
+        header (`tuple[str, ...]`):
+            Its column names as its authors write them.
+        columns (`dict[str, tuple[str, ...]]`):
+            For each column of our schema the columns to take it from, best first. The first one that holds anything is
+            used for the whole list, so that two kinds of ids never mix.
+        required (`tuple[str, ...]`, *optional*):
+            The columns that tell this layout from the others; all of `header` by default.
+        english (`dict[str, str]`, *optional*):
+            The columns with a ready English translation of `title` and `text`.
+        original (`dict[str, str]`, *optional*):
+            The columns with `title`, `text` and `language` as they were before a translation.
+        without_header (`bool`, *optional*, defaults to `False`):
+            Whether the list also exists without its header line.
+        alone (`bool`, *optional*, defaults to `False`):
+            Whether a list of this layout has no other columns.
     """
 
     name: str
@@ -36,7 +44,7 @@ class Layout:
         return required == set(names) if self.alone else required <= set(names)
 
     def fits_row(self, cells: Sequence[str]) -> bool:
-        """Whether a first line that is no header can be a row of this layout: urls where urls belong."""
+        """Whether a first line can be a row of this layout rather than a header: it has urls where urls belong."""
         if not self.without_header or len(cells) != len(self.header):
             return False
         urls = [cell.lower() for name, cell in zip(self.header, cells) if "url" in name]
@@ -170,12 +178,16 @@ LAYOUTS = (
 
 
 def normalise(name: str) -> str:
-    """A column name without what editions write differently: case, spaces, a byte order mark, a leading `#`."""
+    """A column name without the differences between editions: case, spaces, a byte order mark, a leading `#`."""
     return name.strip('\ufeff#" \t').lower()
 
 
 def find_layout(cells: Sequence[str]) -> tuple[Layout, list[str], bool] | None:
     """Recognise a list by its first line.
+
+    Args:
+        cells (`Sequence[str]`):
+            The cells of the line.
 
     Returns:
         The layout, the normalised column names and whether the line is a header; or `None` for an unknown layout.
@@ -191,7 +203,7 @@ def find_layout(cells: Sequence[str]) -> tuple[Layout, list[str], bool] | None:
 
 
 def is_gold_row(cells: Sequence[str]) -> bool:
-    """Whether a first line that is no header can be a row of [`GOLD`]: a number or url, which no column is called."""
+    """Whether a first line can be a row of [`GOLD`]: it begins with a number or url, which names no column."""
     return len(cells) == 2 and bool(re.match(r"\s*(\d|https?://)", cells[0])) and bool(cells[1].strip())
 
 
@@ -200,6 +212,6 @@ def unknown_layout(source: str, cells: Sequence[str]) -> str:
     met = ", ".join(repr(cell if len(cell) <= 40 else cell[:39] + "…") for cell in cells[:15])
     known = "; ".join(f"{layout.name}: {' '.join(layout.header)}" for layout in LAYOUTS)
     return (
-        f"{source}: unknown layout, its first line holds {met}, and the headers known are ({known}): "
-        "rename its columns to one of these"
+        f"{source} has an unknown layout: its first line holds {met}, and the headers known are ({known}); rename its"
+        " columns to those of one of these."
     )

@@ -1,4 +1,4 @@
-"""From a file to named columns of raw strings, whatever its encoding, delimiter and quoting.
+"""Parsing of a file into named columns of raw strings, whatever its encoding, delimiter and quoting.
 
 Parsing goes through the `csv` module rather than pandas: messages need every row's line number and cell count.
 """
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, Image
 
 from ..errors import NewsMatchError
+from .images import undecoded
 from .layouts import GOLD, Layout, find_layout, is_gold_row, normalise, unknown_layout
 
 DELIMITERS = ("\t", ",", ";", "|")
@@ -30,16 +31,23 @@ csv.field_size_limit(2**31 - 1)
 
 @dataclass
 class RawTable:
-    """The rows of a list that have the right shape, by column.
+    """The rows of a list that have the right number of cells, by column.
 
     Args:
-        source (`str`): The file or data set, for messages.
-        layout (`Layout`): What the columns mean.
-        columns (`dict[str, Sequence[str]]`): The raw cells by normalised column name.
-        lines (`list[int]`): Where each row starts in its file, counted from 1.
-        bad (`dict[int, str]`): What is wrong with the rows that were left out, by line.
-        unit (`str`): Whether `lines` counts lines or rows.
-        pictures (`Dataset`, *optional*): One column `image`, when the source holds the pictures themselves.
+        source (`str`):
+            The file or data set, for messages.
+        layout ([`Layout`]):
+            The meaning of the columns.
+        columns (`dict[str, Sequence[str]]`):
+            The raw cells by normalised column name.
+        lines (`list[int]`):
+            The line on which each row starts in its file, counted from 1.
+        bad (`dict[int, str]`):
+            The problem of each row that was left out by its line, as a predicate: `"has no article id"`.
+        unit (`str`):
+            `"line"` or `"row"`: the unit of `lines`.
+        pictures (`Dataset`, *optional*):
+            One undecoded column `image`, when the source holds the pictures themselves.
     """
 
     source: str
@@ -55,19 +63,23 @@ def read_table(path: Path, gold: bool = False) -> RawTable:
     """Read a list from a delimited text, JSON lines or Parquet file; the content decides which one it is.
 
     Args:
-        path (`Path`): The file.
-        gold (`bool`, *optional*, defaults to `False`): Whether two columns without a header, separated by tabs, are
-            the ids of articles and of their pictures.
+        path (`Path`):
+            The file.
+        gold (`bool`, *optional*, defaults to `False`):
+            Whether two columns without a header, separated by tabs, are the ids of articles and of their pictures.
+
+    Returns:
+        [`RawTable`]
 
     Raises:
-        NewsMatchError: The file is empty, no text, or of an unknown layout.
+        [`NewsMatchError`]: when the file is empty, no text, or of an unknown layout.
     """
     data = path.read_bytes()
     if data.startswith(b"PAR1"):
         return read_parquet(path)
     text = decode(data, str(path))
     if not text.strip():
-        raise NewsMatchError(f"{path} is empty: a header line and one line for each row are expected")
+        raise NewsMatchError(f"{path} is empty; it needs a header line and one line for each row.")
     lines = io.StringIO(text, newline="").readlines()
     return _read_json_lines(lines, path) if text.lstrip().startswith("{") else _read_delimited(lines, path, gold)
 
@@ -75,16 +87,22 @@ def read_table(path: Path, gold: bool = False) -> RawTable:
 def decode(data: bytes, source: str) -> str:
     """Decode UTF-8, UTF-16 with a byte order mark, or CP1252 (of which one published list is).
 
+    Args:
+        data (`bytes`):
+            The content of a file.
+        source (`str`):
+            The file, for messages.
+
     Raises:
-        NewsMatchError: The bytes are no text.
+        [`NewsMatchError`]: when the bytes are no text.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
             return data.decode("utf-16")
         except UnicodeDecodeError as error:
-            raise NewsMatchError(f"{source} starts as UTF-16 text but goes on otherwise: save it as UTF-8") from error
+            raise NewsMatchError(f"{source} begins as UTF-16 text but is not valid; save it as UTF-8.") from error
     if b"\0" in data:
-        raise NewsMatchError(f"{source} is no text file: a CSV, TSV, JSON lines or Parquet file is expected")
+        raise NewsMatchError(f"{source} is not a text file; name a CSV, TSV, JSON lines or Parquet file.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -119,12 +137,12 @@ def _read_delimited(lines: list[str], path: Path, gold: bool) -> RawTable:
     rows, numbers, bad = [], [], {}
     for number, cells in _split_rows(lines, start, delimiter, len(names)):
         if cells is None:
-            bad[number] = f"unbalanced quotes, or not {len(names)} cells"
+            bad[number] = f"has unbalanced quotes, or not {len(names)} cells"
         elif len(cells) == len(names):
             rows.append(cells)
             numbers.append(number)
         else:
-            bad[number] = f"{len(cells)} cells where {len(names)} are expected"
+            bad[number] = f"has {len(cells)} cells where {len(names)} are expected"
     columns = dict(zip(reversed(names), reversed(list(zip(*rows)))))  # reversed: of two equal names the first counts
     columns.pop("", None)
     return RawTable(str(path), layout, columns, numbers, bad)
@@ -153,7 +171,7 @@ def _split_rows(lines: list[str], start: int, delimiter: str, width: int) -> lis
 def _split_rows_carefully(
     lines: list[str], start: int, delimiter: str, width: int
 ) -> list[tuple[int, list[str] | None]]:
-    """As [`_split_rows`], for lists that are not consistently quoted: a row never takes others down with it.
+    """As [`_split_rows`], for lists that are not consistently quoted: no row spoils others.
 
     A line with the right number of tabs is a row by itself, its quotes being part of the text unless they enclose a
     whole cell. Any other line is read as CSV, over several lines where its quotes say so and the count is right. The
@@ -197,10 +215,10 @@ def _read_json_lines(lines: list[str], path: Path) -> RawTable:
         try:
             row = json.loads(line)
         except ValueError as error:
-            bad[number] = f"no valid JSON ({error})"
+            bad[number] = f"is not valid JSON ({error})"
             continue
         if not isinstance(row, dict):
-            bad[number] = "no JSON object"
+            bad[number] = "is not a JSON object"
             continue
         rows.append({normalise(name): _as_cell(value) for name, value in row.items()})
         numbers.append(number)
@@ -209,7 +227,7 @@ def _read_json_lines(lines: list[str], path: Path) -> RawTable:
     if found is None and rows:
         raise NewsMatchError(unknown_layout(str(path), list(names)))
     if found is None:
-        raise NewsMatchError(f"{path}, line {min(bad)}: {bad[min(bad)]}; one JSON object a line is expected")
+        raise NewsMatchError(f"Line {min(bad)} of {path} {bad[min(bad)]}; write one JSON object a line.")
     columns = {name: [row.get(name, "") for row in rows] for name in names}
     return RawTable(str(path), found[0], columns, numbers, bad)
 
@@ -218,12 +236,14 @@ def read_parquet(path: Path) -> RawTable:
     """Read a Parquet file, with the pictures it may hold.
 
     Raises:
-        NewsMatchError: The file is damaged or of an unknown layout.
+        [`NewsMatchError`]: when the file is damaged or of an unknown layout.
     """
     try:
         dataset = Dataset.from_parquet(str(path))
     except Exception as error:  # pyarrow and datasets raise a dozen kinds for a damaged file
-        raise NewsMatchError(f"{path} is a Parquet file that cannot be read ({_last_cause(error)})") from error
+        raise NewsMatchError(
+            f"{path} is a Parquet file that cannot be read ({_last_cause(error)}); save it again."
+        ) from error
     return read_dataset(dataset, str(path))
 
 
@@ -231,7 +251,7 @@ def read_dataset(dataset: Dataset, source: str) -> RawTable:
     """Take the columns of a data set as they are; pictures inside it stay where they are.
 
     Raises:
-        NewsMatchError: The data set is of an unknown layout.
+        [`NewsMatchError`]: when the data set is of an unknown layout.
     """
     found = find_layout(dataset.column_names)
     if found is None or not found[2]:
@@ -243,7 +263,7 @@ def read_dataset(dataset: Dataset, source: str) -> RawTable:
     if pictures is not None:
         images = dataset.select_columns([pictures])
         images = images if pictures == "image" else images.rename_column(pictures, "image")
-        table.pictures = images.cast_column("image", Image(decode=False))
+        table.pictures = undecoded(images)
         paths = pc.struct_field(table.pictures.with_format("arrow")[:]["image"], "path").to_pylist()
         columns.setdefault("image_file", [(path and Path(path).name) or "" for path in paths])
     return table

@@ -1,4 +1,4 @@
-"""From raw columns to the columns of our schema, still without pictures and with every string as the file has it."""
+"""The schema of news lists, and raw columns brought into it: without pictures, every string as the file has it."""
 
 import posixpath
 from collections import Counter
@@ -10,7 +10,7 @@ from datasets import Features, Value
 
 from ..errors import NewsMatchError
 from .dates import parse_dates
-from .images import canonical
+from .names import canonical
 from .parsing import RawTable
 
 Kind = Literal["pairs", "articles", "images", "links"]
@@ -40,17 +40,20 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[p
     """Bring a raw list into our schema.
 
     Args:
-        raw (`RawTable`): The list.
-        kind (`str`): What the list is read as: `"pairs"`, `"articles"`, `"images"`, or `"links"`, pairs that need no
-            texts. Each row must have an article id of its own, or for `"images"` a picture.
-        translated (`bool`, *optional*, defaults to `True`): Whether to take a list's own English translation,
-            rather than what was translated.
+        raw ([`RawTable`]):
+            The list.
+        kind (`str`):
+            The kind of rows that the list must give: `"pairs"`, `"articles"`, `"images"`, or `"links"`, pairs that
+            need no texts. Each row must have an article id of its own, or for `"images"` a picture.
+        translated (`bool`, *optional*, defaults to `True`):
+            Whether to take a list's own English translation rather than its original.
 
     Returns:
-        The good rows with the features [`RECORD_FEATURES`], and what is wrong with the others, by line.
+        `tuple[pa.Table, dict[int, str]]`: The good rows with the features [`RECORD_FEATURES`], and the problem of each
+        other row by its line, as a predicate: `"has no article id"`.
 
     Raises:
-        NewsMatchError: The whole list is not of this kind.
+        [`NewsMatchError`]: when the whole list is of another kind.
     """
     article_ids = _identifiers(raw, "article_id")
     image_files = _identifiers(raw, "image_file")
@@ -97,15 +100,15 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[p
 
 def _article_problem(article_id: str | None, image_id: str | None, seen: dict[str, str]) -> str | None:
     if article_id is None:
-        return "no article id"
+        return "has no article id"
     if article_id in seen:
-        return f"the article id {article_id!r} again, first seen in {seen[article_id]}"
+        return f"has the article id {article_id!r} of {seen[article_id]} again"
     return None
 
 
 def _picture_problem(article_id: str | None, image_id: str | None, seen: dict[str, str]) -> str | None:
     # an article without a picture is no candidate, but a line with neither is a mistake
-    return "no image id" if image_id is None and article_id is None else None
+    return "has no image id" if image_id is None and article_id is None else None
 
 
 def _file_problem(image_id: str | None, file: str | None, files: dict[str, str]) -> str | None:
@@ -113,7 +116,7 @@ def _file_problem(image_id: str | None, file: str | None, files: dict[str, str])
         return None
     first = files.setdefault(image_id, file)
     if file != first and canonical(file) != canonical(first):
-        return f"the image id {image_id!r} stands for {first} and {file}"
+        return f"gives {file} the image id {image_id!r} of {first}"
     return None
 
 
@@ -123,17 +126,17 @@ def _check_kind(raw: RawTable, kind: Kind, article_ids: Sequence[str | None], im
         return
     if kind == "images" and not any(image_ids):
         problem = (
-            "names no picture: load_articles reads its articles, and candidates need a list or folder of pictures "
-            "(--test_images)"
+            "names no picture; read its articles with load_articles, and name a list or folder of candidate pictures"
+            " (--test_images)"
         )
     elif kind != "images" and any(image_ids) and not any(article_ids):
-        problem = "is a list of pictures without articles: load_images reads it"
+        problem = "is a list of pictures without articles; read it with load_images"
     elif kind in ("pairs", "articles") and "title" not in raw.layout.columns:
-        problem = "has neither titles nor texts: load_gold reads its links"
+        problem = "has neither titles nor texts; read its links with load_gold"
     elif kind in ("pairs", "links") and not any(image_ids):
-        problem = "has no link between its articles and pictures: load_articles reads it"
+        problem = "has no link between its articles and pictures; read it with load_articles"
     if problem:
-        raise NewsMatchError(f"{raw.source} {problem}")
+        raise NewsMatchError(f"{raw.source} {problem}.")
 
 
 def _cells(raw: RawTable, column: str) -> Sequence[str]:
@@ -147,7 +150,7 @@ def _identifiers(raw: RawTable, column: str) -> list[str | None]:
 
 
 def _ids_of_files(files: Sequence[str | None]) -> list[str | None]:
-    """The stem of each file; where files share it the path without suffix, where they share that the path."""
+    """The stem of each file, or where files share a stem, the path without suffix, or if need be, the whole path."""
     paths = [file and canonical(file) for file in files]
     distinct = set(paths) - {None}
     stems = Counter(map(_stem, distinct))

@@ -1,4 +1,4 @@
-"""Pictures of the demo's small world, drawn by Pillow from a [`Scene`], in the style of a newsroom or of anybody."""
+"""Pictures of the demo's small world, drawn by Pillow from a [`Scene`] in the style of a newsroom or a person."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ _FLAMES = (
 
 @dataclass(frozen=True)
 class Person:
-    """How somebody looks: the role decides the clothes."""
+    """The looks of a person; the role decides the clothes."""
 
     role: str
     hair: str
@@ -114,7 +114,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows: a thing on some ground, perhaps another beside it, a town's landmark, a person, a fire."""
+    """The content of a picture: a thing on some ground, perhaps a second one, a town's landmark, a person, a fire."""
 
     thing: str
     colour: str
@@ -128,7 +128,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Style:
-    """How pictures are treated: close crops, muted and tinted colours, darkness, grain, a banner along the edge."""
+    """A treatment of pictures: close crops, muted and tinted colours, darkness, grain, a banner along the edge."""
 
     tint: tuple[int, int, int]
     muted: float
@@ -145,14 +145,14 @@ STYLES = {
 
 
 def private_style(rng: np.random.Generator) -> Style:
-    """Everybody takes pictures differently, some with a frame, none quite as newsrooms do: the general domain."""
+    """A random style of the general domain: of each person another, some with a frame, none quite a newsroom's."""
     tint, banner = tuple(rng.integers(215, 256, 3).tolist()), tuple(rng.integers(0, 256, 3).tolist())
     muted, darkness, grain = rng.uniform(0, (0.35, 0.2, 6))
     return Style(tint, muted, darkness, crop=0.2, grain=grain, banner=banner if rng.random() < 0.25 else None)
 
 
 def draw(scene: Scene, rng: np.random.Generator, style: Style | None = None) -> Image.Image:
-    """Draw a scene, `SIZE` pixels square: positions and sizes vary with `rng`, the looks of things do not."""
+    """Draw a scene, `SIZE` pixels square; positions and sizes vary with `rng`, the looks of things do not."""
     night, indoors = scene.weather == "night", scene.ground == "hall"
     image = Image.new("RGB", (CANVAS, CANVAS), _INDOORS if indoors else SKIES[scene.weather])
     pen = ImageDraw.Draw(image)

@@ -1,4 +1,4 @@
-"""What the demo's small world is called: captions and news, each told in English and German from one structure.
+"""The words of the demo's small world: captions and news, each told in English and German from one structure.
 
 Everything here is invented. Templates come in pairs (English, German). Their German slots are nominative, or dative
 after a preposition, so that a table of nouns with their genders is all the inflection there is.
@@ -52,7 +52,7 @@ TOWNS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Celebrity:
-    """Somebody the news name, from the moment `since` on (0 is the first day of the news, 1 the last)."""
+    """A person in the news from the moment `since` on (0 is the first day of the news, 1 the last)."""
 
     name: str
     woman: bool
@@ -74,7 +74,7 @@ CELEBRITIES: Sequence[Celebrity] = _celebrities()
 
 @dataclass(frozen=True)
 class Topic:
-    """A kind of news: what it is about, and when it is on everybody's lips (`peak`, from 0 to 1 as above)."""
+    """A topic of the news, and the moment when it is most frequent (`peak`, from 0 to 1 as above)."""
 
     things: str
     grounds: str
@@ -173,7 +173,7 @@ TOPICS: Mapping[str, Topic] = {
     ),
 }  # fmt: skip
 
-# What the general domain tells of any thing: captions and remarks, in the shape of news (title, text).
+# Captions and remarks of the general domain on any thing, as title and text like news.
 ANYTHING = Topic(
     ",".join(THINGS), ",".join(GROUNDS), ",".join(ATTIRE), 0.5,
     (("{a_thing} {where}", "{a_thing} {where}"), ("{thing} in {town}", "{thing} in {town}"),
@@ -185,7 +185,7 @@ ANYTHING = Topic(
      ("Drawn {where} for {number} friends.", "Für {number} Freunde {where} gemalt.")),
 )  # fmt: skip
 
-# How a text goes on: about a person, about what is beside, or about nothing that is seen.
+# Continuations of a text: about a person, about a second thing, or about something that no picture shows.
 _ON_PERSON = (
     ("“We will look into it,” said {person}.", "„Wir werden das prüfen“, sagte {person}."),
     ("{person} spoke of great luck.", "{person} sprach von großem Glück."),
@@ -206,7 +206,7 @@ _ON_NOTHING = (
 
 @dataclass(frozen=True)
 class Event:
-    """What can be told and drawn: a scene, and for the story its topic, town and celebrity."""
+    """An event that can be told and drawn: a scene, and for the story its topic, town and celebrity."""
 
     topic: Topic
     scene: Scene
@@ -215,7 +215,7 @@ class Event:
 
 
 def news_event(rng: np.random.Generator, when: float, towns: Sequence[str] = tuple(TOWNS)) -> Event:
-    """Something happens at the moment `when` (0 to 1); topics come and go, celebrities come."""
+    """A random event at the moment `when` (0 to 1): its topic and celebrities are those of that moment."""
     weights = np.array([0.02 + np.exp(-(((when - topic.peak) / 0.12) ** 2)) for topic in TOPICS.values()])
     topic = list(TOPICS.values())[int(rng.choice(len(TOPICS), p=weights / weights.sum()))]
     known = [c for c in CELEBRITIES if c.looks.role in topic.roles.split(",") and c.since <= when]
@@ -223,7 +223,7 @@ def news_event(rng: np.random.Generator, when: float, towns: Sequence[str] = tup
 
 
 def general_event(rng: np.random.Generator, news: float = 0.15) -> Event:
-    """Anything anywhere, and now and then some news: what the base model of the demo was trained on."""
+    """A random event of the general domain, on which the base model of the demo was trained; some are news."""
     towns = list(TOWNS)[: len(TOWNS) // 2]
     if rng.random() < news:
         return _event(rng, _pick(rng, TOPICS.values()), towns, [])
@@ -247,7 +247,10 @@ def _event(rng: np.random.Generator, topic: Topic, towns: Sequence[str], celebri
 
 
 def tell(event: Event, rng: np.random.Generator) -> Telling:
-    """Title and text, the same in both languages. Not all that is seen is told, nor the reverse."""
+    """The title and text of an event in both languages.
+
+    Texts leave out things that the picture shows, and mention things that it does not show.
+    """
     topic, scene, town = event.topic, event.scene, event.town
     colour = scene.colour if rng.random() < 0.75 else None
     places = [place for place in (scene.ground, scene.weather) if rng.random() < 0.6] or [scene.ground]
@@ -265,7 +268,7 @@ def tell(event: Event, rng: np.random.Generator) -> Telling:
 
 
 def parallel_headlines(seed: int, n: int) -> list[tuple[str, str]]:
-    """`n` titles and sentences of news as (German, English), to train or to test a translator on."""
+    """Titles and sentences of news as `n` pairs (German, English), to train or test a translator on."""
     pairs = []
     for i in range(n):
         rng = np.random.default_rng([seed, i])

@@ -1,6 +1,6 @@
-"""Build a tiny Marian translation model from parallel sentences: the one of the demo, and those of the tests.
+"""Tiny Marian translation models, built from parallel sentences for the demo and the tests.
 
-It is a Marian in every respect but size: the same files, the same tokenizer, loaded by the same classes.
+Such a model is a Marian in all respects but size: the same files, the same tokenizer, loaded by the same classes.
 """
 
 import io
@@ -43,32 +43,32 @@ def build_tiny_marian(
         pairs (`Sequence[tuple[str, str]]`):
             Sentences and their translations.
         folder (`str` or `Path`):
-            Where to; replaced when it exists.
+            The folder to write; replaced when it exists.
         source_language (`str`, *optional*, defaults to `"de"`):
             The language of the sentences.
         target_language (`str`, *optional*, defaults to `"en"`):
             The language of the translations.
         vocab_size (`int`, *optional*, defaults to 700):
-            Pieces of the vocabulary, which both languages share.
+            The number of pieces of the vocabulary, which both languages share.
         d_model (`int`, *optional*, defaults to 64):
             The width of the model.
         layers (`int`, *optional*, defaults to 2):
-            Layers of the encoder, and of the decoder.
+            The number of layers of the encoder, and of the decoder.
         epochs (`int`, *optional*, defaults to 8):
-            How often each pair is seen.
+            The number of times that each pair is seen.
         batch_size (`int`, *optional*, defaults to 64):
-            Pairs a step.
+            The number of pairs a step.
         learning_rate (`float`, *optional*, defaults to 3e-3):
-            Its peak, after a tenth of the steps; it falls to zero along a cosine.
+            The highest learning rate, after a tenth of the steps; it falls to zero along a cosine.
         num_beams (`int`, *optional*, defaults to 4):
-            What the generation config says.
+            The number of beams in the generation config.
         seed (`int`, *optional*, defaults to 0):
-            Of the weights and the order.
+            The seed of the weights and of the order.
         progress (`bool`, *optional*, defaults to `True`):
-            Show a progress bar.
+            Whether to show a progress bar.
 
     Returns:
-        `Path`: the folder.
+        `Path`: The folder.
 
     Raises:
         [`NewsMatchError`]: when there are too few pairs for such a vocabulary.
@@ -105,7 +105,7 @@ def build_tokenizer(
             model_writer=pieces,
             vocab_size=vocab_size,
             model_type="bpe",
-            # the rules of Unicode would take 240 KB
+            # the normalisation rules of Unicode would add 240 KB to the file
             normalization_rule_name="identity",
             character_coverage=1.0,
             num_threads=1,
@@ -117,7 +117,7 @@ def build_tokenizer(
         (folder / name).write_bytes(pieces.getvalue())
     model = sentencepiece.SentencePieceProcessor(model_proto=pieces.getvalue())
     own = [model.id_to_piece(number) for number in range(len(model)) if not model.is_control(number)]
-    # the order of the published checkpoints: the end first, the padding last
+    # the order of the published checkpoints: the end token first, the padding last
     vocab = ["</s>", "<unk>", *(piece for piece in own if piece != "<unk>"), "<pad>"]
     (folder / "vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(vocab)}))
     with warnings.catch_warnings():
@@ -149,7 +149,7 @@ def _config(tokenizer: MarianTokenizer, d_model: int, layers: int) -> MarianConf
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         forced_eos_token_id=None,
-        # the decoder starts from the padding; with anything else a Marian learns nothing that generation can use
+        # generation starts the decoder from the padding, so training has to
         decoder_start_token_id=tokenizer.pad_token_id,
     )
 
@@ -194,7 +194,7 @@ def _train(
 
 @torch.no_grad()
 def _clear_padding(model: MarianMTModel) -> None:
-    """Published Marians start the decoder from an embedding of zeros, which is what CTranslate2 expects."""
+    """Set the padding's embedding to zero, as in published Marians: CTranslate2 starts the decoder from zeros."""
     model.model.shared.weight[model.config.pad_token_id] = 0
 
 

@@ -1,8 +1,9 @@
 """The demo's news: a small world told in headlines ([`grammar`]) and pictures ([`drawing`]), day by day.
 
-[`write_newsroom`] leaves the very files that a participant of NewsImages gets, so that the demo takes the ordinary
-road. What makes news hard is in it: newsrooms treat their pictures in a style of their own, topics come and go, new
-names appear, persons and towns recur, several articles share a picture, and texts tell what no picture shows.
+[`write_newsroom`] writes the files that a participant of NewsImages gets, so that the demo goes through the same steps
+as real data. It has the difficulties of news: newsrooms treat their pictures in a style of their own, topics come and
+go, new names appear, persons and towns recur, several articles share a picture, and texts mention things that no
+picture shows.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ from . import drawing, grammar
 TRAIN, TEST = 1800, 1500  # articles
 PER_DAY = 10
 FIRST_DAY = date(2024, 1, 1)
-SHARED = 0.12  # of the articles take the picture of an earlier one, about a week old
+SHARED = 0.12  # share of articles with the picture of an earlier article, about a week old
 HEADER = ("# article", "aid", "url", "img", "iid", "hashvalue", "title", "text", "imgFile", "Date")
 
 
@@ -55,14 +56,14 @@ def write_newsroom(folder: str | Path, domain: str = "feed", seed: int = 0) -> P
 
     Args:
         folder (`str` or `Path`):
-            Where to; made when missing, replaced when it holds another demo corpus.
+            The folder to write; made when missing, replaced when it holds another demo corpus.
         domain (`str`, *optional*, defaults to `"feed"`):
             `"feed"`, English, or `"portal"`, German.
         seed (`int`, *optional*, defaults to 0):
-            Which news happen. The world itself, its towns and persons, is always the same.
+            The seed of the events. The world itself, its towns and persons, is always the same.
 
     Returns:
-        `Path`: the folder.
+        `Path`: The folder.
 
     Raises:
         [`NewsMatchError`]: on an unknown domain, or when `folder` holds anything but a demo corpus.
@@ -98,7 +99,17 @@ def write_newsroom(folder: str | Path, domain: str = "feed", seed: int = 0) -> P
 
 
 def general_pairs(n: int, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """`n` pairs of the general domain, for pre-training: rows with `title`, `text`, `image_id` and `image`."""
+    """Pairs of the general domain, for pre-training.
+
+    Args:
+        n (`int`):
+            The number of pairs.
+        seed (`int`, *optional*, defaults to 0):
+            The seed of the pairs.
+
+    Yields:
+        `dict`: Rows with `title`, `text`, `image_id` and `image`.
+    """
     for i in range(n):
         rng = np.random.default_rng([seed, 0, i])
         event = grammar.general_event(rng)
@@ -108,9 +119,9 @@ def general_pairs(n: int, seed: int = 0) -> Iterator[dict[str, Any]]:
 
 
 def _articles(domain: str, seed: int, start: int, stop: int) -> Iterator[tuple[dict[str, str], Image.Image | None]]:
-    """Rows of a list in order of time, each with its picture unless an earlier one has that already."""
+    """Rows of a list in order of time, each with its picture unless an earlier row has the same picture."""
     publisher, style = DOMAINS[domain], drawing.STYLES[domain]
-    recent: list[tuple[grammar.Event, str]] = []  # what follow-ups may take up, with its picture
+    recent: list[tuple[grammar.Event, str]] = []  # events that later articles may follow up, each with its picture
     for i in range(start, stop):
         rng = np.random.default_rng([seed, publisher.number, i])
         if recent and rng.random() < SHARED:
@@ -138,6 +149,6 @@ def _write_table(file: Path, header, rows: list[dict[str, str]], blank=()) -> No
 
 
 def _fingerprint() -> str:
-    """Changes with whatever changes the files: these modules, and the libraries that draw."""
+    """A hash of all that the files depend on: these modules, and the versions of the libraries that draw."""
     sources = "".join(inspect.getsource(module) for module in (drawing, grammar, sys.modules[__name__]))
     return hashlib.sha256(f"{sources} {PIL.__version__} {np.__version__}".encode()).hexdigest()

@@ -9,9 +9,11 @@ from typing import Any
 from ..configs import InterpolateArguments
 from ..data.splits import chronological_slices
 from ..errors import NewsMatchError
-from ..merging.plotting import plot_curve, plot_towers, save_figure
-from ..merging.selection import Alpha, check_metric, check_rule, choose_alpha, describe_rule
-from ..merging.sweep import AlphaSweep, check_evaluations, sweep_alpha, sweep_towers, write_curve
+from ..merging.curve import Alpha, AlphaSweep, write_curve
+from ..merging.plotting import plot_curve, plot_towers
+from ..merging.selection import check_metric, check_rule, choose_alpha, describe_rule
+from ..merging.sweep import check_evaluations, sweep_alpha, sweep_towers
+from ..utils.figures import save_figure
 from .folder import Experiment
 from .forward_chaining import fine_tune_again, sweep_folds
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from ..configs import DataArguments, ModelArguments, TrainArguments
-from ..training.trainer import ContrastiveTrainingArguments
+from ..training.arguments import ContrastiveTrainingArguments
 from ..utils.resources import resource_dir
 from .folder import Experiment
 from .training import train

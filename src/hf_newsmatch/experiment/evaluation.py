@@ -9,7 +9,7 @@ from ..data.newsimages import load_articles, load_gold, load_images
 from ..errors import NewsMatchError
 from ..metrics import compare_runs
 from ..metrics.tables import markdown_table
-from ..retrieval.ranking import read_predictions
+from ..retrieval.predictions import read_predictions
 from ..utils.files import atomic_path, write_json
 from .folder import Experiment, plain
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs import DataArguments, ModelArguments
-from ..data.corpus import TEST_ARGUMENTS, NewsData, Part, load_news_data
+from ..data.corpus import TEST_ARGUMENTS, Corpus, Split, load_corpus
 from ..errors import NewsMatchError
 from ..models.loading import is_local, load_config
 from ..models.weights import holds_weights, weights_sha256
@@ -57,7 +57,7 @@ class Experiment:
         data_args: DataArguments,
         model_args: ModelArguments,
         recipe: Mapping[str, Any] | None = None,
-    ) -> tuple["Experiment", NewsData]:
+    ) -> tuple["Experiment", Corpus]:
         """Prepare an experiment: read and check the data and identify the base model.
 
         Nothing but the demo's news is written yet; [`Experiment.start`] writes the record.
@@ -77,7 +77,7 @@ class Experiment:
         layout.root.mkdir(parents=True, exist_ok=True)
         data_args = with_full_paths(with_demo_news(data_args, layout))
         config = load_config(model_args.model_name_or_path, model_args.model_revision)
-        data = load_news_data(data_args)
+        data = load_corpus(data_args)
         # what was decided is recorded, so that reading the data again later gives the same splits
         data_args = dataclasses.replace(data_args, holdout_test=data.report.pop("holdout_test"))
         base_model = BaseModel(
@@ -152,7 +152,7 @@ class Experiment:
         """The columns that make up what the text tower reads, the same in every step."""
         return self.record.data.arguments.text_fields
 
-    def data(self) -> NewsData:
+    def data(self) -> Corpus:
         """Read the data again, as they were when the experiment began.
 
         Raises:
@@ -163,7 +163,7 @@ class Experiment:
         if data_args.demo and not Path(data_args.articles_file).is_file():
             with_demo_news(dataclasses.replace(data_args, articles_file=None), self.layout)
         self._check_files(data_args, FILE_ARGUMENTS)
-        return load_news_data(
+        return load_corpus(
             data_args,
             section.unusable_pictures.pictures,
             section.test_list and section.test_list.unusable_pictures.pictures,
@@ -199,7 +199,7 @@ class Experiment:
         if changed:
             data_args = dataclasses.replace(section.arguments, **given)
             self._check_files(data_args, set(FILE_ARGUMENTS) - set(TEST_ARGUMENTS))
-            data = load_news_data(data_args, section.unusable_pictures.pictures)
+            data = load_corpus(data_args, section.unusable_pictures.pictures)
             found = DataRecord.of(data_args, hash_files(data_args), data.report)
             section.arguments, section.files, section.test_list = found.arguments, found.files, found.test_list
             self.record.runs.pop("test", None)
@@ -277,7 +277,7 @@ class Experiment:
         self,
         split: str,
         run: str,
-        part: Part,
+        part: Split,
         rerank: Mapping[str, Any] | None = None,
         weight: float | None = None,
     ) -> None:
@@ -312,7 +312,7 @@ class Experiment:
         Raises:
             [`NewsMatchError`]: when a model has changed since its run was made.
         """
-        from ..retrieval.ranking import read_predictions
+        from ..retrieval.predictions import read_predictions
 
         made = self.record.runs[split]
         for run in made:

@@ -9,10 +9,10 @@ from datasets import Dataset
 from transformers import set_seed
 
 from ..data.splits import chronological_slices
-from ..merging.sweep import AlphaSweep
-from ..models.loading import load_clip
+from ..merging.curve import AlphaSweep
 from ..models.weights import save_checkpoint
-from ..training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments
+from ..training.arguments import ContrastiveTrainingArguments
+from ..training.building import build_trainer
 from .folder import Experiment
 from .record import TrainRecord
 
@@ -59,22 +59,15 @@ def sweep_folds(
 
 
 def fine_tune_again(experiment: Experiment, folder: Path) -> Callable[[Dataset, Dataset], Path]:
-    """What fine-tunes the run's base model with the run's own recipe, on other data, into `folder`."""
+    """A function that fine-tunes the base model with the experiment's own recipe on other data, into `folder`."""
 
     def fine_tune(train: Dataset, validation: Dataset) -> Path:
         args = training_arguments(experiment.record.train, folder / "training")
         set_seed(args.seed)
-        model, processor = load_clip(experiment.checkpoint("zero_shot"), experiment.revision("zero_shot"))
-        trainer = ContrastiveTrainer(
-            model=model,
-            args=args,
-            processing_class=processor,
-            train_dataset=train,
-            eval_dataset=validation,
-            text_fields=experiment.text_fields,
-        )
+        base, revision = experiment.checkpoint("zero_shot"), experiment.revision("zero_shot")
+        trainer = build_trainer(base, revision, train, validation, args, experiment.text_fields)
         trainer.train()
-        save_checkpoint(trainer.finished_model(), processor, folder / "fine_tuned")
+        save_checkpoint(trainer.finished_model(), trainer.processing_class, folder / "fine_tuned")
         return folder / "fine_tuned"
 
     return fine_tune

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Image
 from safetensors.torch import load_file, save_file
 
 from ..configs import DataArguments, ModelArguments, PredictArguments
-from ..data.corpus import NewsData, Part, linked_part
-from ..data.text import join_text
+from ..data.corpus import Corpus, Split, linked_split
+from ..data.images import undecoded
+from ..data.text import article_texts
 from ..errors import NewsMatchError
 from ..models.loading import best_device, load_clip
 from ..retrieval.embeddings import embed_images, embed_texts
 from ..retrieval.fusion import ensemble
-from ..retrieval.ranking import MAX_RANK, Ranking, write_predictions
-from ..retrieval.rerank.methods import rerank
+from ..retrieval.predictions import write_predictions
+from ..retrieval.ranking import MAX_RANK, Ranking
+from ..retrieval.rerank.methods import METHODS, rerank
 from ..retrieval.rerank.neighbours import Bank
 from ..utils.files import atomic_path
 from .folder import ENSEMBLE, RUNS, Experiment, plain, reranked
@@ -40,7 +41,7 @@ class EmbeddedRuns:
     Args:
         experiment ([`Experiment`]):
             Whose runs.
-        data ([`NewsData`]):
+        data ([`Corpus`]):
             Its data: the parts to rank, and the pairs to train on, which some methods know.
         ensemble_weight (`float`, *optional*, defaults to 0.5):
             The fine-tuned model's share in the run `ensemble`.
@@ -53,13 +54,13 @@ class EmbeddedRuns:
     def __init__(
         self,
         experiment: Experiment,
-        data: NewsData,
+        data: Corpus,
         ensemble_weight: float = 0.5,
         folder: str | Path | None = None,
         **sizes: int,
     ):
         self.experiment, self.ensemble_weight, self.sizes = experiment, ensemble_weight, sizes
-        self.parts: dict[str, Part] = {"train": linked_part(data.train), **data.parts}
+        self.splits: dict[str, Split] = {"train": linked_split(data.train), **data.splits}
         self.folder = None if folder is None else Path(folder)
         self._kept: dict[tuple[str, str, str], torch.Tensor] = {}
         self._loaded: tuple[str | None, Any] = (None, None)
@@ -87,38 +88,43 @@ class EmbeddedRuns:
     def choose_settings(self, run: str, method: str) -> dict[str, Any]:
         """Search a method's settings for a run on the validation part; see [`choose_settings`]."""
         known = self._known(run, "validation", method)
-        return choose_settings(method, *self._inputs(run, "validation"), self.parts["validation"].gold, **known)
+        return choose_settings(method, *self._inputs(run, "validation"), self.splits["validation"].gold, **known)
 
     def _inputs(self, run: str, split: str) -> tuple[torch.Tensor, torch.Tensor, list[str], list[str]]:
         """What [`rank`] takes."""
-        part = self.parts[split]
+        part = self.splits[split]
         embeds = self._embeds(run, split, "texts"), self._embeds(run, split, "images")
         return *embeds, part.articles["article_id"][:], part.images["image_id"][:]
 
     def _known(self, run: str, split: str, method: str) -> dict[str, Any]:
-        """What a method takes beside a part: what was published before it.
+        """The data that a method needs beside its settings: the texts of a split, or news published before it.
 
-        For the test part that is also the validation part: the newest news are the most like it.
+        For the test split, these include the validation split: the newest news are the most similar.
         """
-        if method not in ("querybank", "neighbours"):
-            return {}
         before = _BEFORE[split]
-        text_embeds = torch.cat([self._embeds(run, name, "texts") for name in before])
-        if method == "querybank":
-            return {"bank": text_embeds}
-        texts = [text for name in before for text in self._read(name)]
-        pictures = torch.cat([self._pictures(run, name) for name in before])
-        return {"texts": self._read(split), "bank": Bank(texts, text_embeds, pictures)}
+
+        def earlier_texts() -> torch.Tensor:
+            return torch.cat([self._embeds(run, name, "texts") for name in before])
+
+        def earlier_pairs() -> Bank:
+            texts = [text for name in before for text in self._read(name)]
+            return Bank(texts, earlier_texts(), torch.cat([self._pictures(run, name) for name in before]))
+
+        kinds = {
+            "texts": lambda: self._read(split),
+            "earlier_texts": earlier_texts,
+            "earlier_pairs": earlier_pairs,
+        }
+        return {name: kinds[kind]() for name, kind in METHODS[method].needs.items()}
 
     def _read(self, split: str) -> list[str]:
         """What CLIP reads of each article."""
-        fields = self.experiment.text_fields
-        return [join_text(row, fields) for row in self.parts[split].articles.select_columns(fields)]
+        return article_texts(self.splits[split].articles, self.experiment.text_fields)
 
     def _pictures(self, run: str, split: str) -> torch.Tensor:
         """The picture of each article."""
-        rows = {name: row for row, name in enumerate(self.parts[split].images["image_id"])}
-        return self._embeds(run, split, "images")[[rows[name] for name in self.parts[split].gold.values()]]
+        rows = {name: row for row, name in enumerate(self.splits[split].images["image_id"])}
+        return self._embeds(run, split, "images")[[rows[name] for name in self.splits[split].gold.values()]]
 
     def _embeds(self, run: str, split: str, kind: str) -> torch.Tensor:
         """The `"texts"` of the articles, or the candidate `"images"`, of a part."""
@@ -137,14 +143,14 @@ class EmbeddedRuns:
             self._loaded = run, (model.to(best_device()), processor)
         if kind == "texts":
             return embed_texts(*self._loaded[1], self._read(split))
-        images = self.parts[split].images.cast_column("image", Image(decode=False))["image"]
+        images = undecoded(self.splits[split].images)["image"]
         return embed_images(*self._loaded[1], images, **self.sizes)
 
     def _on_disk(self, key: tuple[str, str, str], make: Callable[[], torch.Tensor]) -> torch.Tensor:
         if self.folder is None:
             return make()
         run, split, kind = key
-        part, data = self.parts[split], self.experiment.record.data
+        part, data = self.splits[split], self.experiment.record.data
         ids = (part.articles["article_id"] if kind == "texts" else part.images["image_id"])[:]
         made_of = [self.experiment.model_sha256(run), dataclasses.asdict(data), ids]
         name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
@@ -176,7 +182,7 @@ class Prediction:
 
 def open_experiment(
     output_dir: str | Path, data_args: DataArguments, model_args: ModelArguments
-) -> tuple[Experiment, NewsData]:
+) -> tuple[Experiment, Corpus]:
     """The experiment in a folder with its data, and with test files that came later; a new one, zero-shot only, where
     the folder holds none and data are named.
 
@@ -193,13 +199,13 @@ def open_experiment(
     return experiment, experiment.data()
 
 
-def predict(experiment: Experiment, data: NewsData, args: PredictArguments | None = None) -> list[Prediction]:
+def predict(experiment: Experiment, data: Corpus, args: PredictArguments | None = None) -> list[Prediction]:
     """Rank the candidate images of every article and write the prediction files of the runs.
 
     Args:
         experiment ([`Experiment`]):
             The experiment; zero-shot needs no training.
-        data ([`NewsData`]):
+        data ([`Corpus`]):
             Its data.
         args ([`PredictArguments`], *optional*):
             The runs, splits and re-rankings; by default every run whose model is there.
@@ -215,8 +221,8 @@ def predict(experiment: Experiment, data: NewsData, args: PredictArguments | Non
                 f"{experiment.output_dir} has no model for the run '{run}'; the runs are {', '.join(RUNS)}."
             )
     for split in args.splits:
-        if split not in data.parts:
-            raise NewsMatchError(f"{experiment.output_dir} has no {split} split, only {', '.join(data.parts)}.")
+        if split not in data.splits:
+            raise NewsMatchError(f"{experiment.output_dir} has no {split} split, only {', '.join(data.splits)}.")
     embedded = EmbeddedRuns(
         experiment, data, args.ensemble_weight, batch_size=args.batch_size, num_workers=args.num_workers
     )
@@ -225,8 +231,8 @@ def predict(experiment: Experiment, data: NewsData, args: PredictArguments | Non
     def write(run: str, split: str, ranking: Ranking, rerank: dict[str, Any] | None = None) -> None:
         weight = args.ensemble_weight if plain(run) == "ensemble" else None
         file = write_predictions(ranking, experiment.layout.run(split, run))
-        experiment.register_run(split, run, data.parts[split], rerank, weight)
-        made.append(Prediction(file, split, run, len(ranking), len(data.parts[split].images)))
+        experiment.register_run(split, run, data.splits[split], rerank, weight)
+        made.append(Prediction(file, split, run, len(ranking), len(data.splits[split].images)))
         logger.info("%s: %d articles, %d candidate pictures.", file, made[-1].articles, made[-1].candidates)
 
     methods = [method for method in dict.fromkeys(args.rerank) if method != "none"]

@@ -18,7 +18,7 @@ from ..hub.push import check_repo_id
 from ..hub.push import push as send
 from ..hub.upload import make_upload
 from ..metrics import score
-from ..training.trainer import ContrastiveTrainingArguments
+from ..training.arguments import recipe_defaults
 from .folder import Experiment
 from .layout import ALPHA_FOLDER
 
@@ -80,7 +80,7 @@ def collect_uploads(
             push_args.hub_model_id,
             card_args,
             license,
-            {item.name: item.default for item in dataclasses.fields(ContrastiveTrainingArguments)},
+            recipe_defaults(),
             alphas=alphas if checkpoint is main else None,
             token=push_args.hub_token,
         )

@@ -10,13 +10,15 @@ from transformers import TrainerState, set_seed
 from transformers.trainer_utils import TrainOutput
 
 from ..configs import CardArguments, DataArguments, ModelArguments, TrainArguments
-from ..errors import NewsMatchError, first_sentence
+from ..errors import NewsMatchError
 from ..hub.card import find_license
 from ..hub.push import open_repo
-from ..models.loading import load_clip
 from ..models.weights import save_checkpoint, weights_sha256
-from ..training.checkpointing import SaveOnSigterm, TrainingStopped, last_checkpoint, what_is_missing
-from ..training.trainer import ContrastiveTrainer, ContrastiveTrainingArguments, refuse_unlaunched_gpus
+from ..training.arguments import ContrastiveTrainingArguments, refuse_unlaunched_gpus
+from ..training.building import build_trainer
+from ..training.callbacks import SaveOnSigtermCallback, TrainingStopped
+from ..training.checkpointing import checkpoint_defect, last_checkpoint
+from ..training.trainer import ContrastiveTrainer
 from ..utils.files import atomic_path
 from .folder import Experiment
 from .publishing import push, take_push
@@ -87,19 +89,14 @@ def train(
         if split.shared_pictures:
             text += f"; also in an earlier split: {split.shared_pictures} pictures, of {split.shared_rows} pairs"
         logger.info("%s: %s", name, text)
-    model, processor = load_clip(model_args.model_name_or_path, model_args.model_revision)
-    try:
-        trainer = ContrastiveTrainer(
-            model=model,
-            args=training_args,
-            processing_class=processor,
-            train_dataset=data.train,
-            eval_dataset=data.validation,
-            text_fields=data_args.text_fields,
-        )
-    except (ImportError, RuntimeError) as error:  # an option whose package is not installed
-        raise NewsMatchError(first_sentence(error) + ".") from error
-
+    trainer = build_trainer(
+        model_args.model_name_or_path,
+        model_args.model_revision,
+        data.train,
+        data.validation,
+        training_args,
+        data_args.text_fields,
+    )
     first = trainer.is_world_process_zero()
     if first and push_args:
         # what would stop the push stops it now, not after the training
@@ -108,7 +105,7 @@ def train(
     if first and checkpoint is None:
         experiment.start()
     trainer.accelerator.wait_for_everyone()
-    trainer.add_callback(SaveOnSigterm())
+    trainer.add_callback(SaveOnSigtermCallback())
     try:
         result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     except TrainingStopped:
@@ -139,7 +136,7 @@ def keep_fine_tuned(
     """
     folder, args, state = experiment.layout.model("fine_tuned"), trainer.args, trainer.state
     with atomic_path(folder) as temporary:
-        save_checkpoint(trainer.finished_model(), trainer.processor, temporary)
+        save_checkpoint(trainer.finished_model(), trainer.processing_class, temporary)
     experiment.record.train = TrainRecord(
         sha256=weights_sha256(folder),
         arguments={**arguments, **args.to_dict()},
@@ -156,8 +153,8 @@ def keep_fine_tuned(
 def _checkpoint_to_resume(output_dir: Path, named: str | None, overwrite: bool) -> str | Path | None:
     """The checkpoint that the training goes on from; `None` when it starts."""
     if named is not None:
-        if missing := what_is_missing(named):
-            raise NewsMatchError(f"--resume_from_checkpoint {named} is no checkpoint of a training: {missing}.")
+        if defect := checkpoint_defect(named):
+            raise NewsMatchError(f"--resume_from_checkpoint {named} is no checkpoint of a training: {defect}.")
         return named
     if overwrite:
         return None

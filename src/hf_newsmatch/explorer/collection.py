@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset
 from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
 from ..configs import DEFAULT_OUTPUT_DIR, AppArguments, DataArguments
-from ..data.corpus import load_test_part
-from ..data.images import check_pictures, drop_unusable, thumbnail
+from ..data.corpus import load_test_split
+from ..data.images import check_pictures, drop_unusable, thumbnail, undecoded
 from ..data.newsimages import load_images
-from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from ..errors import NewsMatchError
 from ..experiment.demo_run import make_demo_run
 from ..experiment.folder import Experiment
@@ -219,13 +219,13 @@ class Showcase:
         text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
     ):
         self.models, self.image_ids = models, images["image_id"][:]
-        self._images = images.cast_column("image", Image(decode=False))["image"]
+        self._images = undecoded(images)["image"]
         self._places = {image_id: place for place, image_id in enumerate(self.image_ids)}
         self.texts, self.titles = [], []
         self._true: dict[str, set[str]] = {}
         if articles is not None:
-            rows = articles.select_columns(list(dict.fromkeys(["article_id", "title", *text_fields])))[:]
-            self.texts = [join_text(dict(zip(rows, row)), text_fields) for row in zip(*rows.values())]
+            rows = articles.select_columns(["article_id", "title"])[:]
+            self.texts = article_texts(articles, text_fields)
             self.titles = [title or text for title, text in zip(rows["title"], self.texts)]
             for article_id, text in zip(rows["article_id"], self.texts):
                 self._true.setdefault(text, set()).add((gold or {}).get(article_id))
@@ -311,7 +311,7 @@ def open_showcase(args: AppArguments) -> Showcase:
         experiment = _run(args.output_dir)
         models = models_of_run(experiment)
         if not (args.images or args.articles_file):
-            parts = experiment.data().parts
+            parts = experiment.data().splits
             if args.split not in parts:
                 raise NewsMatchError(f"{args.output_dir} has no {args.split} part, only {', '.join(parts)}.")
             part = parts[args.split]
@@ -319,7 +319,7 @@ def open_showcase(args: AppArguments) -> Showcase:
         data_args = DataArguments(
             test_articles_file=args.articles_file, test_images=args.images, gold_file=args.gold_file
         )
-        part, _ = load_test_part(data_args)
+        part, _ = load_test_split(data_args)
     if part is not None:
         return Showcase(models, part.images, part.articles, part.gold, experiment.text_fields)
     images = load_images(args.images)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
@@ -16,8 +15,9 @@ from ..errors import NewsMatchError
 from ..experiment.record import BaseModel, InterpolatedRecord, Record, TrainRecord
 from ..metrics.tables import markdown_table, metric_label
 from ..models.loading import DEMO_MODEL, is_local, load_config
-from ..utils.resources import resource_dir
+from ..utils.tables import Cell, Table, number, to_markdown
 from .provenance import Checkpoint, file_name, provenance
+from .templates import render
 
 # settings of the recipe that the text of the cards has in a sentence
 _TOLD = {
@@ -81,15 +81,9 @@ def model_card(
     )
     if not data.eval_results:
         data.model_name = None
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(resource_dir("model_cards")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     config = load_config(checkpoint.folder)
-    text = environment.get_template(f"{checkpoint.run}.md").render(
+    text = render(
+        checkpoint.run,
         card_data=data.to_yaml(),
         name=name,
         repo_id=repo_id,
@@ -127,13 +121,15 @@ def find_license(base: BaseModel, card_args: CardArguments, token: str | None = 
         return {"license": card_args.license}
     if base.id == DEMO_MODEL:
         return _DEMO_LICENSE
-    name = file_name(base.id)
+    name = file_name(base.id) if base.id else "of the trainer"
     try:
-        if is_local(base.id):
+        if not base.id:
+            card = ""
+        elif is_local(base.id):
             card = Path(base.id, constants.REPOCARD_NAME)
         else:
             card = hf_hub_download(base.id, constants.REPOCARD_NAME, revision=base.revision, token=token)
-        data = ModelCard.load(card, ignore_metadata_errors=True).data if Path(card).is_file() else {}
+        data = ModelCard.load(card, ignore_metadata_errors=True).data if card and Path(card).is_file() else {}
     except (RemoteEntryNotFoundError, ValueError, yaml.YAMLError):  # no card, or one that says nothing
         data = {}
     except OSError as error:
@@ -221,22 +217,23 @@ def _curve_table(record: Record, checkpoint: Checkpoint) -> str:
     if checkpoint.run != "wise_ft" or not curve:
         return ""
     metrics = [name for name in curve[0] if _METRIC.fullmatch(name)]
-    lines = [f"| alpha | {' | '.join(map(metric_label, metrics))} |", f"| ---: |{' ---: |' * len(metrics)}"]
+    rows = []
     for point in curve:
-        cells = [f"{point['alpha']:g}", *(f"{point[name]:.3f}" for name in metrics)]
-        if _is_at(point, checkpoint):
-            cells = [f"**{cell}**" for cell in cells]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        cells = [f"{point['alpha']:g}", *(number(point[name]) for name in metrics)]
+        rows.append([Cell(text, best=_is_at(point, checkpoint)) for text in cells])
+    table = Table("alpha-curve", "", ["alpha", *map(metric_label, metrics)], rows, name_columns=0)
+    return to_markdown(table).rstrip()
 
 
 def _base_model(base: BaseModel, card_args: CardArguments) -> dict[str, Any]:
     """The base model for the template: its Hub id, when it has one, and what the text calls it."""
-    hub_id = card_args.base_model or (None if is_local(base.id) else base.id)
+    hub_id = card_args.base_model or (base.id if base.id and not is_local(base.id) else None)
     if hub_id:
         called = f"[{hub_id}](https://huggingface.co/{hub_id})"
     elif base.id == DEMO_MODEL:
         called = "the tiny CLIP inside hf-newsmatch"
+    elif not base.id:
+        called = "a model that was not loaded from anywhere"
     else:
         called = f"`{file_name(base.id)}`, a checkpoint that is not on the Hub"
     return {"id": hub_id, "revision": base.revision, "sha256": base.sha256, "called": called}

@@ -14,7 +14,13 @@ from .files import Upload, is_checkpoint_file
 logger = logging.getLogger(__name__)
 
 
-def push(uploads: Sequence[Upload], repo_id: str, private: bool = True, token: str | None = None) -> str:
+def push(
+    uploads: Sequence[Upload],
+    repo_id: str,
+    private: bool = True,
+    token: str | None = None,
+    commit_message: str | None = None,
+) -> str:
     """Send each branch as one commit.
 
     A push that broke off is repeated as it is: weights that arrived are not sent twice, and what has not changed makes
@@ -30,6 +36,8 @@ def push(uploads: Sequence[Upload], repo_id: str, private: bool = True, token: s
             See [`open_repo`].
         token (`str`, *optional*):
             That of `HF_TOKEN` or `hf auth login` by default.
+        commit_message (`str`, *optional*):
+            The message of each commit.
 
     Returns:
         `str`: the address of the repository.
@@ -53,7 +61,7 @@ def push(uploads: Sequence[Upload], repo_id: str, private: bool = True, token: s
                     *(CommitOperationAdd(name, content) for name, content in upload.files.items()),
                     *(CommitOperationDelete(name) for name in stale),
                 ],
-                commit_message="Upload with hf-newsmatch",
+                commit_message=commit_message or "Upload with hf-newsmatch",
                 revision=upload.branch,
             )
             logger.info("%s, branch %s: %d files, commit %s.", repo_id, upload.branch, len(upload.files), commit.oid)

@@ -1,1 +1,1 @@
-"""WiSE-FT (Wortsman et al. 2021): weights between the zero-shot and the fine-tuned model."""
+"""WiSE-FT (Wortsman et al. 2021): interpolated weights, sweeps over alpha, and rules that choose an alpha."""

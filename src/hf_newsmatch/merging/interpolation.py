@@ -1,4 +1,4 @@
-"""Weights between the zero-shot and the fine-tuned model: Equation 1 of the paper."""
+"""Interpolation of weights between the zero-shot and the fine-tuned model: Equation 1 of the paper."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +13,17 @@ import yaml
 from tqdm.auto import tqdm
 
 from ..errors import NewsMatchError, first_sentence
+from ..models.architectures import CLIP
 from ..models.loading import load_config
-from ..models.weights import Weights, base_of, copy_settings, holds_weights, open_weights, raw_config, write_weights
+from ..models.weights import (
+    Weights,
+    base_of,
+    check_replaceable,
+    copy_settings,
+    open_weights,
+    raw_config,
+    write_weights,
+)
 from ..utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -22,11 +31,10 @@ if TYPE_CHECKING:
 
 Values = TypeVar("Values", np.ndarray, "torch.Tensor")
 
-TOWERS = {"vision": ("vision_model.*", "visual_projection.*"), "text": ("text_model.*", "text_projection.*")}
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
-# Weights of a tensor that are worked on at a time, few enough for a processor's cache.
+# the weights of a tensor that are interpolated at a time, few enough for a processor's cache
 _PIECE = 2**15
-# What the towers compute with beside their weights, whose names and shapes do not show it.
+# settings that change the towers' computations but not the names and shapes of their weights
 _HIDDEN_SETTINGS = {
     "text_config": ("num_attention_heads", "hidden_act", "layer_norm_eps"),
     "vision_config": ("num_attention_heads", "hidden_act", "layer_norm_eps", "image_size", "patch_size"),
@@ -37,8 +45,8 @@ _SHOWN = 3
 def equation_1(zero_shot: Values, fine_tuned: Values, alpha: float) -> Values:
     """Equation 1 of the paper: `(1 - alpha) * zero_shot + alpha * fine_tuned`.
 
-    For arrays of NumPy and tensors of PyTorch alike. Both are written over, which takes half the time of a new one for
-    each step.
+    It takes arrays of NumPy and tensors of PyTorch alike, and overwrites both, which takes half the time of a new
+    array for each step.
     """
     zero_shot *= 1 - alpha
     fine_tuned *= alpha
@@ -49,9 +57,9 @@ def equation_1(zero_shot: Values, fine_tuned: Values, alpha: float) -> Values:
 def interpolate_array(zero_shot: np.ndarray, fine_tuned: np.ndarray, alpha: float, dtype: np.dtype) -> np.ndarray:
     """Equation 1 for one array, in `dtype`.
 
-    Each value is the formula's, rounded once: in float32 alone, four roundings add up to more than the last place, and
-    to any error where the two nearly cancel. At alpha 0 and 1 the input itself is given, cast where the dtypes differ,
-    so that the endpoints are their inputs bit for bit. Integers, which both have in common, stay as they are.
+    Each value is rounded once: in float32 alone, four roundings add up to more than the last place, and to any error
+    where the two weights nearly cancel. At alpha 0 and 1 the input itself is returned, cast where the dtypes differ:
+    the endpoints equal their inputs bit for bit. Integers, which both models have in common, stay as they are.
     """
     if not _is_floating(fine_tuned):
         return fine_tuned
@@ -61,7 +69,7 @@ def interpolate_array(zero_shot: np.ndarray, fine_tuned: np.ndarray, alpha: floa
 
 
 def interpolate_tensor(zero_shot: "torch.Tensor", fine_tuned: "torch.Tensor", alpha: float) -> "torch.Tensor":
-    """The same as [`interpolate_array`] on any device, in the fine-tuned one's dtype."""
+    """Equation 1 for one tensor on any device, as [`interpolate_array`], in the dtype of the fine-tuned tensor."""
     import torch
 
     if not fine_tuned.is_floating_point():
@@ -69,8 +77,8 @@ def interpolate_tensor(zero_shot: "torch.Tensor", fine_tuned: "torch.Tensor", al
     if alpha in (0, 1):
         return (fine_tuned if alpha else zero_shot).to(fine_tuned.dtype)
     exact = torch.float32 if fine_tuned.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-    ends = (end.to(exact, copy=True) for end in (zero_shot, fine_tuned))
-    return equation_1(*ends, alpha).to(fine_tuned.dtype)
+    first, second = (end.to(exact, copy=True) for end in (zero_shot, fine_tuned))
+    return equation_1(first, second, alpha).to(fine_tuned.dtype)
 
 
 def interpolate(
@@ -98,41 +106,41 @@ def interpolate(
         zero_shot (`str` or `Path`):
             Hub id or folder of the model before fine-tuning.
         fine_tuned (`str` or `Path`):
-            Hub id or folder of the model after it; its configuration, tokenizer and processor go along.
+            Hub id or folder of the model after it; its configuration, tokenizer and processor are copied.
         alpha (`float`):
             From 0 (zero-shot) to 1 (fine-tuned). `None` when the alphas below cover every weight.
         output_dir (`str` or `Path`):
-            The folder to write; it appears whole or not at all. An empty folder or another checkpoint is replaced.
+            The folder to write; it appears whole or not at all. An empty folder or an older checkpoint is replaced.
         zero_shot_revision, fine_tuned_revision (`str`, *optional*):
             Branch, tag or commit of a model on the Hub.
         alpha_vision, alpha_text (`float`, *optional*):
-            Alpha of one tower with its projection, in place of `alpha`.
+            The alpha of one tower with its projection, in place of `alpha`.
         logit_scale_with (`str`, *optional*):
             `"vision"` or `"text"`: the tower whose alpha `logit_scale` takes. By default it takes `alpha` or, without
             one, the text tower's.
         alphas (`Mapping[str, float]`, *optional*):
-            Alpha of the weights whose names match a pattern such as `"vision_model.encoder.layers.1?.*"`, in place of
-            those above; of several patterns that match, the last counts.
+            Alphas of the weights whose names match a pattern such as `"vision_model.encoder.layers.1?.*"`, in place
+            of the alphas above; of several patterns that match, the last counts.
         extrapolate (`bool`, *optional*, defaults to `False`):
             Allow alphas below 0 and above 1.
         dtype (`str`, *optional*):
-            `"float32"`, `"float16"` or `"bfloat16"`; by default each weight keeps the fine-tuned one's.
+            `"float32"`, `"float16"` or `"bfloat16"`; by default that of the fine-tuned weights.
         max_shard_size (`int` or `str`, *optional*):
             Bytes, or a size such as `"2GB"`, above which the weights go to several files; one file by default.
         progress (`bool`, *optional*, defaults to `True`):
-            Show a progress bar when it takes longer than a second.
+            Show a progress bar when the work takes longer than a second.
 
     Returns:
         `Path`: the folder, which `CLIPModel.from_pretrained` and `CLIPProcessor.from_pretrained` load.
 
     Raises:
-        [`NewsMatchError`]: on an alpha outside [0, 1], a pattern that matches nothing, a checkpoint that is none, two
-            that do not fit, or an `output_dir` that holds something else.
+        [`NewsMatchError`]: on an alpha outside [0, 1], a pattern without a match, a folder without a checkpoint, two
+            checkpoints that do not fit, or an `output_dir` that holds something else.
     """
     choice = _patterns(alpha, alpha_vision, alpha_text, logit_scale_with, alphas, extrapolate)
     if dtype is not None and dtype not in DTYPES:
-        raise NewsMatchError(f"There is no dtype '{dtype}' here; take one of {', '.join(DTYPES)}.")
-    _check_replaceable(Path(output_dir))
+        raise NewsMatchError(f"There is no dtype '{dtype}' for weights; take one of {', '.join(DTYPES)}.")
+    check_replaceable(output_dir)
     with (
         open_weights(zero_shot, zero_shot_revision) as theta_0,
         open_weights(fine_tuned, fine_tuned_revision) as theta_1,
@@ -149,8 +157,8 @@ def interpolate(
             def pieces(name: str) -> Iterator[np.ndarray]:
                 ends = theta_0.arrays[name].reshape(-1), theta_1.arrays[name].reshape(-1)
                 for start in range(0, ends[1].size, _PIECE):
-                    part = slice(start, start + _PIECE)
-                    piece = interpolate_array(ends[0][part], ends[1][part], alpha_of[name], layout[name].dtype)
+                    rows = slice(start, start + _PIECE)
+                    piece = interpolate_array(ends[0][rows], ends[1][rows], alpha_of[name], layout[name].dtype)
                     yield piece
                     bar.update(piece.nbytes)
 
@@ -161,12 +169,12 @@ def interpolate(
 
 
 def check_alpha(alpha: float, extrapolate: bool = False) -> None:
-    """Refuse an alpha outside [0, 1], NaN, or what is no number, with a [`NewsMatchError`]."""
+    """Raise a [`NewsMatchError`] for an alpha that is not a finite number, or lies outside [0, 1]."""
     if not (isinstance(alpha, Real) and math.isfinite(alpha)):
-        raise NewsMatchError(f"alpha must be a number between 0 (zero-shot) and 1 (fine-tuned), not {alpha!r}.")
+        raise NewsMatchError(f"The alpha must be a number between 0 (zero-shot) and 1 (fine-tuned), not {alpha!r}.")
     if not (extrapolate or 0 <= alpha <= 1):
         raise NewsMatchError(
-            f"alpha must lie between 0 (zero-shot) and 1 (fine-tuned), not at {alpha!r}; --extrapolate allows it."
+            f"The alpha must lie between 0 (zero-shot) and 1 (fine-tuned), not at {alpha!r}; --extrapolate allows it."
         )
 
 
@@ -174,7 +182,7 @@ def read_alphas(file: str | Path) -> dict[str, float]:
     """Read alphas by pattern from a YAML file, as [`interpolate`] takes them.
 
     Raises:
-        [`NewsMatchError`]: when there is no such file, or it is no list of patterns with their alphas.
+        [`NewsMatchError`]: when there is no such file, or it does not map patterns to alphas.
     """
     try:
         alphas = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
@@ -183,16 +191,16 @@ def read_alphas(file: str | Path) -> dict[str, float]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise NewsMatchError(f"{file} is not YAML: {first_sentence(error)}.") from error
     if not (isinstance(alphas, dict) and alphas and all(isinstance(pattern, str) for pattern in alphas)):
-        raise NewsMatchError(f"{file} is to hold lines like `vision_model.encoder.layers.1?.*: 0.3`.")
+        raise NewsMatchError(f"{file} must hold lines like `vision_model.encoder.layers.1?.*: 0.3`.")
     return alphas
 
 
 def matching_names(theta_0: Weights, theta_1: Weights) -> list[str]:
-    """The names of the weights that both checkpoints hold, in order, checked to agree.
+    """The names of the weights of two checkpoints, in order, after a check that both agree.
 
     Raises:
-        [`NewsMatchError`]: on a name that only one of them has, a shape or an integer buffer that differs, or a
-            configuration by which equal weights would mean something else.
+        [`NewsMatchError`]: on a name that only one checkpoint has, a shape or an integer buffer that differs, or
+            configurations by which equal weights would compute something else.
     """
     names_0, names_1 = set(theta_0.names), set(theta_1.names)
     shapes = {
@@ -218,8 +226,8 @@ def matching_names(theta_0: Weights, theta_1: Weights) -> list[str]:
         pair = theta_0.arrays[name], theta_1.arrays[name]
         if not all(map(_is_floating, pair)) and not np.array_equal(*pair):
             raise NewsMatchError(
-                f"The buffer '{name}' holds integers that differ between {theta_0.source} and {theta_1.source}: there"
-                " is nothing between them."
+                f"The buffer '{name}' holds integers that differ between {theta_0.source} and {theta_1.source}; only"
+                " floating-point weights can be interpolated."
             )
     return theta_1.names
 
@@ -242,7 +250,7 @@ def _hidden_settings(theta: Weights) -> dict[str, Any]:
     config = raw_config(theta)
     written = (set(config.get(tower) or {}) >= set(names) for tower, names in _HIDDEN_SETTINGS.items())
     if config.get("model_type") != "clip" or not all(written):
-        # transformers knows what is left out, but takes seconds to start
+        # transformers knows the defaults that a file leaves out, but takes seconds to import
         config = load_config(theta.source, theta.revision).to_dict()
     return {f"{name} in {tower}": config[tower][name] for tower, names in _HIDDEN_SETTINGS.items() for name in names}
 
@@ -255,23 +263,24 @@ def _patterns(
     alphas: Mapping[str, float] | None,
     extrapolate: bool,
 ) -> list[tuple[str, float]]:
-    """All the ways to name alphas as one: patterns of names, each with its alpha; the last that matches counts."""
+    """Patterns of names with their alphas, from all the ways to give alphas; the last pattern that matches counts."""
     towers = {"vision": alpha_vision, "text": alpha_text}
     patterns = [("*", alpha)] if alpha is not None else []
     for tower, value in towers.items():
         if value is not None:
-            patterns += [(pattern, value) for pattern in TOWERS[tower]]
+            patterns += [(pattern, value) for pattern in CLIP.patterns(tower)]
     follows = logit_scale_with or ("text" if alpha is None else None)
     if follows is not None:
         if follows not in towers:
-            raise NewsMatchError(f"logit_scale goes with vision or text, not with '{follows}'.")
-        if towers[follows] is not None:
-            patterns.append(("logit_scale", towers[follows]))
+            raise NewsMatchError(f"The logit_scale goes with vision or text, not with '{follows}'.")
+        own = towers[follows]
+        if own is not None:
+            patterns.append(("logit_scale", own))
         elif logit_scale_with:
-            raise NewsMatchError(f"logit_scale cannot go with the {follows} tower, which has no alpha of its own.")
+            raise NewsMatchError(f"The logit_scale cannot go with the {follows} tower, which has no alpha of its own.")
     patterns += (alphas or {}).items()
     if not patterns:
-        raise NewsMatchError("No alpha is given.")
+        raise NewsMatchError("No alpha is given; name one with --alpha.")
     for _, value in patterns:
         check_alpha(value, extrapolate)
     return patterns
@@ -292,19 +301,11 @@ def _alpha_of(names: Sequence[str], patterns: Sequence[tuple[str, float]]) -> di
 
 
 def _is_floating(array: np.ndarray) -> bool:
-    # numpy does not count bfloat16 among its own
+    # numpy does not count bfloat16 among its floating types
     return array.dtype.kind not in "iub"
 
 
 def _planned(array: np.ndarray, dtype: str | None) -> np.ndarray:
-    """An array as a fine-tuned one will become, which takes no memory."""
+    """A stand-in for an interpolated array, of its shape and dtype, that takes no memory."""
     chosen = DTYPES[dtype] if dtype and _is_floating(array) else array.dtype
     return np.broadcast_to(np.empty((), chosen), array.shape)
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Refuse to replace anything but an empty folder or a checkpoint, with a [`NewsMatchError`]."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not ((folder / "config.json").is_file() and holds_weights(folder)):
-        raise NewsMatchError(f"{folder} is no checkpoint and is not replaced by one; name another output_dir.")

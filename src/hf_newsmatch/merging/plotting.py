@@ -1,14 +1,13 @@
-"""Pictures of a sweep: a curve with its band, or the grid of both towers."""
+"""Figures of a sweep: a curve with its band, or the grid of both towers."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from ..metrics.tables import metric_label
-from ..utils.files import atomic_path
-from .sweep import AlphaSweep
+from ..utils.figures import new_axes
+from .curve import AlphaSweep
 
 _BLUE, _GREEN, _GREY, _RED = "#2f6db5", "#2e8540", "#666666", "#c0392b"
 
@@ -20,17 +19,17 @@ def plot_curve(
     title: str,
     folds: Sequence[AlphaSweep] = (),
 ) -> Figure:
-    """The value of each alpha with its 95 % band, the chosen alpha, and both ends as lines.
+    """Plot the value of each alpha with its 95 % band, the chosen alpha, and both ends as lines.
 
     Args:
         sweep ([`AlphaSweep`]):
             One alpha for both towers.
         chosen (`float`):
-            The alpha that was chosen.
+            The chosen alpha.
         metric (`str`):
             `"mrr@100"` or `"recall@k"`.
         title (`str`):
-            What was swept.
+            The title of the figure.
         folds (`Sequence[AlphaSweep]`, *optional*):
             Sweeps of earlier folds, as thin lines.
 
@@ -40,7 +39,7 @@ def plot_curve(
     order = np.argsort(sweep.alphas)
     alphas = np.array(sweep.alphas)[order]
     mean, low, high = np.array([point[metric] for point in sweep.intervals([metric])])[order].T
-    figure, axes = _axes(title, 6.4)
+    figure, (axes,) = new_axes(title)
     for number, fold in enumerate(folds):
         label = "earlier folds" if not number else None
         axes.plot(fold.alphas, [point[metric] for point in fold], color=_GREY, linewidth=0.7, label=label)
@@ -59,13 +58,13 @@ def plot_curve(
 
 
 def plot_towers(sweep: AlphaSweep, chosen: tuple[float, float], metric: str, title: str) -> Figure:
-    """The value of every pair of alphas as a field of colours, and the chosen pair.
+    """Plot the value of every pair of alphas as a field of colours, and the chosen pair.
 
     Args:
         sweep ([`AlphaSweep`]):
-            All pairs of a grid, which may be finer in places, as [`sweep_towers`] gives them.
+            All pairs of a grid, which may be finer in places, as [`sweep_towers`] returns them.
         chosen (`tuple[float, float]`):
-            The alphas of the vision and the text tower that were chosen.
+            The chosen alphas of the vision and the text tower.
         metric, title:
             As for [`plot_curve`].
 
@@ -75,32 +74,14 @@ def plot_towers(sweep: AlphaSweep, chosen: tuple[float, float], metric: str, tit
     vision, text = (sorted(set(values)) for values in zip(*sweep.alphas))
     values = {alpha: point[metric] for alpha, point in zip(sweep.alphas, sweep)}
     field = np.array([[values[first, second] for first in vision] for second in text])
-    figure, axes = _axes(title, 5.4)
+    figure, (axes,) = new_axes(title, width=5.4)
     mesh = axes.pcolormesh(vision, text, field, shading="nearest", cmap="viridis", rasterized=True)
     figure.colorbar(mesh, label=metric_label(metric))
-    label = f"chosen: {chosen[0]:g} and {chosen[1]:g}, {values[tuple(chosen)]:.3f}"
+    label = f"chosen: {chosen[0]:g} and {chosen[1]:g}, {values[chosen[0], chosen[1]]:.3f}"
     axes.plot(*chosen, color=_RED, marker="x", markersize=9, markeredgewidth=2, linestyle="", label=label)
     axes.plot([0, 1], [0, 1], color="white", linewidth=0.7, linestyle=":", label="one alpha for both")
     axes.set_xlabel("alpha of the vision tower")
     axes.set_ylabel("alpha of the text tower")
-    # below the field, which it would hide, and dark enough for a white line
+    # below the field, which the legend would hide, and dark enough for a white line
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, facecolor=_GREY, labelcolor="white")
     return figure
-
-
-def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
-    """Write a figure as `STEM.png` and `STEM.pdf`, the same bytes for the same figure."""
-    # matplotlib would put the time into a PDF
-    files = {Path(f"{stem}.png"): {"dpi": 150}, Path(f"{stem}.pdf"): {"metadata": {"CreationDate": None}}}
-    for file, options in files.items():
-        with atomic_path(file) as temporary:
-            figure.savefig(temporary, **options)
-    return list(files)
-
-
-def _axes(title: str, width: float):
-    # a figure of its own, not pyplot's: no global state, no display
-    figure = Figure(figsize=(width, 4.2), layout="constrained")
-    axes = figure.add_subplot(title=title)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes

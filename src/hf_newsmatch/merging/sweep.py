@@ -1,117 +1,39 @@
-"""What each alpha is worth on linked data: of both towers together, or of each."""
+"""Sweeps: the scores of many alphas on linked data, of both towers together or of each tower."""
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import CLIPModel, ProcessorMixin
 
-from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..data.images import undecoded
+from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from ..errors import NewsMatchError
-from ..metrics import Interval, bootstrap_intervals, gold_ranks
-from ..metrics.scoring import article_scores
+from ..metrics.scoring import article_scores, gold_ranks
+from ..models.architectures import CLIP
 from ..models.loading import best_device, load_clip
 from ..models.weights import Weights, open_weights
 from ..retrieval.embeddings import image_batches, text_batches, unit_length
 from ..retrieval.ranking import rank
-from ..utils.files import atomic_path
+from .curve import Alpha, AlphaSweep
 from .interpolation import check_alpha, interpolate_tensor, matching_names
-from .selection import Alpha, best, check_metric
+from .selection import best, check_metric
 
-# Equation 1's alpha as the paper searches it
+# the alphas that the paper searches
 DEFAULT_ALPHAS = tuple(step / 10 for step in range(11))
 
-# the first, coarse grid of `sweep_towers`, and the step after which it is fine enough
+# the first, coarse grid of `sweep_towers`, and its finest step
 _COARSE = tuple(step / 5 for step in range(6))
 _FINEST = 0.01
 LEAST_EVALUATIONS = 2 * len(_COARSE)
-# as many as take the grid from steps of 0.2 over 0.1 to 0.05
+# enough for steps of 0.2, then 0.1, then 0.05
 DEFAULT_EVALUATIONS = LEAST_EVALUATIONS + 8
-
-_TOWERS = {"vision": ("vision_", "visual_"), "text": ("text_",)}
-
-
-@dataclass(frozen=True, eq=False)
-class AlphaSweep(Sequence):
-    """What every alpha scores, article by article.
-
-    As a sequence, it is the curve: for each alpha, in order, `{"alpha": …, "mrr@100": …, "recall@k": …}`, means over
-    the articles; `"alpha_vision"` and `"alpha_text"` take the place of `"alpha"` where the towers have their own.
-
-    Args:
-        alphas (`list[float]` or `list[tuple[float, float]]`):
-            One alpha for both towers, or one for the vision and one for the text tower.
-        scores (`dict[str, np.ndarray]`):
-            Metric to a float64 array of shape `(alphas, articles)`: reciprocal ranks, and 1 or 0 for each k.
-        image_ids (`list[str]`):
-            The true picture of each article, which the bootstrap draws by.
-    """
-
-    alphas: list[Alpha]
-    scores: dict[str, np.ndarray]
-    image_ids: list[str]
-
-    def __len__(self) -> int:
-        return len(self.alphas)
-
-    def __getitem__(self, index):
-        return self._points[index]
-
-    @cached_property
-    def _points(self) -> list[dict[str, float]]:
-        columns = {metric: array.mean(axis=1).tolist() for metric, array in self.scores.items()}
-        return [
-            {**_named(alpha), **{metric: column[row] for metric, column in columns.items()}}
-            for row, alpha in enumerate(self.alphas)
-        ]
-
-    def intervals(self, metrics: Iterable[str] | None = None, seed: int = 0) -> list[dict[str, Interval]]:
-        """For each alpha, metric to mean and 95 % interval; all alphas see the same draws of pictures."""
-        metrics = list(self.scores if metrics is None else metrics)
-        columns = {(row, metric): self.scores[metric][row] for row in range(len(self)) for metric in metrics}
-        intervals = bootstrap_intervals(columns, self.image_ids, seed=seed)
-        return [{metric: intervals[row, metric] for metric in metrics} for row in range(len(self))]
-
-    def save(self, file: str | Path) -> None:
-        """Write everything to an `.npz` file, atomically."""
-        arrays = {f"scores/{metric}": array for metric, array in self.scores.items()}
-        with atomic_path(file) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, alphas=self.alphas, image_ids=np.array(self.image_ids, dtype=str), **arrays)
-
-    @classmethod
-    def load(cls, file: str | Path) -> "AlphaSweep":
-        """Read what [`AlphaSweep.save`] wrote."""
-        with np.load(file, allow_pickle=False) as arrays:
-            alphas = arrays["alphas"].tolist()
-            scores = {name.removeprefix("scores/"): arrays[name] for name in arrays.files if "/" in name}
-            return cls(
-                [tuple(alpha) if isinstance(alpha, list) else alpha for alpha in alphas],
-                scores,
-                arrays["image_ids"].tolist(),
-            )
-
-
-def write_curve(sweep: AlphaSweep, file: str | Path) -> Path:
-    """Write a sweep as CSV, one row an alpha: each metric, and the ends of its 95 % interval."""
-    rows = []
-    for point, intervals in zip(sweep, sweep.intervals()):
-        row = {name: value for name, value in point.items() if name not in intervals}
-        for metric, interval in intervals.items():
-            row |= {metric: point[metric], f"{metric}_low": interval.low, f"{metric}_high": interval.high}
-        rows.append(row)
-    with atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return Path(file)
 
 
 def sweep_alpha(
@@ -127,10 +49,10 @@ def sweep_alpha(
     candidates: Dataset | None = None,
     gold: Mapping[str, str] | None = None,
 ) -> AlphaSweep:
-    """Score every alpha on linked data, usually the validation part.
+    """Score every alpha on linked data, usually the validation split.
 
-    The data is walked once: a batch is decoded and prepared, then embedded with the weights of each alpha in turn, so
-    neither the pictures nor a model an alpha have to be held.
+    The data is read once: a batch is decoded and prepared, then embedded with the weights of each alpha in turn, so
+    that neither all pictures nor one model for each alpha have to be held in memory.
 
     Args:
         zero_shot, fine_tuned (`str` or `Path`):
@@ -138,25 +60,25 @@ def sweep_alpha(
         dataset (`datasets.Dataset`):
             Pairs, each with a picture; with `candidates` and `gold`, articles.
         alphas (`Sequence`, *optional*, defaults to 0, 0.1 … 1):
-            What to try: numbers, or pairs of an alpha for the vision and one for the text tower.
+            The alphas to try: numbers, or pairs of an alpha for the vision and one for the text tower.
         text_fields (`Sequence[str]`, *optional*):
-            The columns that make up what CLIP reads.
+            The columns that make up the text that the model reads.
         batch_size (`int`, *optional*, defaults to 256):
-            Texts or pictures a batch.
+            Texts or pictures in a batch.
         progress (`bool`, *optional*, defaults to `True`):
             Show a progress bar.
         device (`torch.device`, *optional*):
-            Where to work; the accelerator by default, when there is one.
+            The device to work on; the accelerator by default, when there is one.
         zero_shot_revision (`str`, *optional*):
             Branch, tag or commit of a zero-shot model on the Hub.
         candidates (`datasets.Dataset`, *optional*):
             The pictures to rank; by default the distinct ones of the pairs.
         gold (`Mapping[str, str]`, *optional*):
-            Article id to true picture id; by default what the pairs say.
+            Article id to true picture id; by default that of the pairs.
 
     Returns:
         [`AlphaSweep`]: for each alpha, in order, `"alpha"`, `"mrr@100"` and `"recall@k"` among the candidates, and
-        what each article adds to them.
+        the contributions of each article.
 
     Raises:
         [`NewsMatchError`]: as [`interpolate`], or when there is no alpha.
@@ -198,10 +120,10 @@ def sweep_towers(
         zero_shot, fine_tuned, dataset, text_fields, batch_size, progress, device, zero_shot_revision:
             As for [`sweep_alpha`].
         max_evaluations (`int`, *optional*, defaults to 20):
-            How often one tower may embed its side of the data, at least 12 for the coarse grid. Eleven alphas of
-            [`sweep_alpha`] take 22.
+            The number of times that a tower may embed its side of the data, at least 12 for the coarse grid. Eleven
+            alphas of [`sweep_alpha`] take 22.
         metric (`str`, *optional*, defaults to `"recall@1"`):
-            What makes a pair the best, ties broken as by [`best`].
+            The metric that makes a pair the best, ties broken as by [`best`].
 
     Returns:
         [`AlphaSweep`] over all pairs of the grid, `(alpha_vision, alpha_text)`.
@@ -218,7 +140,7 @@ def sweep_towers(
         step = _COARSE[1] / 2
         while step >= _FINEST:
             sweep = embeddings.sweep(embeddings.grid())
-            vision, text = (_neighbours(alpha, step) for alpha in best(sweep, metric))
+            vision, text = (_neighbours(alpha, step) for alpha in _pair(best(sweep, metric)))
             if embeddings.evaluations + embeddings.missing(vision, text) > max_evaluations:
                 break
             embeddings.add(vision, text)
@@ -227,7 +149,7 @@ def sweep_towers(
 
 
 def check_evaluations(count: int) -> None:
-    """Refuse fewer than the coarse grid of [`sweep_towers`] takes, with a [`NewsMatchError`]."""
+    """Raise a [`NewsMatchError`] for fewer evaluations than the coarse grid of [`sweep_towers`] takes."""
     if count < LEAST_EVALUATIONS:
         raise NewsMatchError(
             f"A search over both towers begins with {LEAST_EVALUATIONS} evaluations; {count} are too few."
@@ -239,19 +161,14 @@ def _neighbours(alpha: float, step: float) -> list[float]:
 
 
 def _pair(alpha: Alpha) -> tuple[float, float]:
-    """The vision and the text tower's alpha."""
-    return tuple(alpha) if isinstance(alpha, tuple | list) else (alpha, alpha)
-
-
-def _named(alpha: Alpha) -> dict[str, float]:
-    if isinstance(alpha, tuple):
-        return {"alpha_vision": alpha[0], "alpha_text": alpha[1]}
-    return {"alpha": alpha}
+    """The alphas of the vision and the text tower."""
+    vision, text = alpha if isinstance(alpha, tuple | list) else (alpha, alpha)
+    return float(vision), float(text)
 
 
 @dataclass
 class _Data:
-    """What is embedded and scored."""
+    """The texts and pictures to embed, and the gold to score them by."""
 
     article_ids: list[str]
     texts: list[str]
@@ -274,9 +191,9 @@ class _Data:
         article_ids = dataset["article_id"][:]
         return cls(
             article_ids,
-            [join_text(row, text_fields) for row in dataset.select_columns(list(text_fields))],
+            article_texts(dataset, text_fields),
             candidates["image_id"][:],
-            candidates.cast_column("image", Image(decode=False))["image"],
+            undecoded(candidates)["image"],
             dict(zip(article_ids, dataset["image_id"])) if gold is None else gold,
         )
 
@@ -291,14 +208,14 @@ class _Models:
             name: (target, theta_0[name].to(model.device), theta_1[name].to(model.device))
             for name, target in model.state_dict().items()
         }
-        # one tower is at work at a time, and only its weights need to be changed
+        # one tower works at a time, and only its weights need to change
         self.tensors = {
-            tower: [tensors[name] for name in tensors if name.startswith(starts)] for tower, starts in _TOWERS.items()
+            tower: [tensors[name] for name in tensors if CLIP.tower(name) == tower] for tower in CLIP.towers
         }
 
     @torch.no_grad()
     def embed(self, tower: str, alphas: Iterable[float], inputs: Mapping[str, torch.Tensor]) -> Iterator[torch.Tensor]:
-        """A batch as each alpha embeds it."""
+        """The embeddings of a batch with each alpha."""
         inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
         for alpha in alphas:
             for target, zero_shot, fine_tuned in self.tensors[tower]:
@@ -318,7 +235,7 @@ def _between(
 
 
 class _Embeddings:
-    """The data as each tower embeds it with each alpha so far."""
+    """The embeddings of the data by each tower with each alpha so far."""
 
     def __init__(self, models: _Models, data: _Data, batch_size: int, progress: bool):
         self.models, self.data, self.batch_size, self.progress = models, data, batch_size, progress
@@ -327,15 +244,15 @@ class _Embeddings:
 
     @property
     def evaluations(self) -> int:
-        """How often a tower has embedded its side of the data."""
+        """The number of times that a tower has embedded its side of the data."""
         return len(self.vision) + len(self.text)
 
     def missing(self, vision: Iterable[float], text: Iterable[float]) -> int:
-        """How many evaluations [`add`] would take."""
+        """The number of evaluations that [`add`] would take."""
         return len(set(vision) - self.vision.keys()) + len(set(text) - self.text.keys())
 
     def add(self, vision: Iterable[float], text: Iterable[float]) -> None:
-        """Embed with what is not there yet."""
+        """Embed the data with the alphas that are not there yet."""
         vision = sorted(set(vision) - self.vision.keys())
         text = sorted(set(text) - self.text.keys())
         distinct = len(set(self.data.texts))
@@ -351,22 +268,22 @@ class _Embeddings:
             self.text |= {
                 alpha: torch.stack([row[name] for name in self.data.texts]) for alpha, row in zip(text, rows)
             }
-            parts: list[list[torch.Tensor]] = [[] for _ in vision]
+            batches: list[list[torch.Tensor]] = [[] for _ in vision]
             pictures = self.data.pictures if vision else []
             for batch in image_batches(self.models.processor, pictures, self.batch_size):
-                for part, embeds in zip(parts, self.models.embed("vision", vision, batch)):
-                    part.append(embeds)
+                for embedded, embeds in zip(batches, self.models.embed("vision", vision, batch)):
+                    embedded.append(embeds)
                     bar.update()
-            self.vision |= {alpha: torch.cat(part) for alpha, part in zip(vision, parts)}
+            self.vision |= {alpha: torch.cat(embedded) for alpha, embedded in zip(vision, batches)}
 
     def grid(self) -> list[tuple[float, float]]:
-        """All pairs of a vision and a text alpha that are there."""
+        """All pairs of a vision and a text alpha whose embeddings are there."""
         return [(vision, text) for vision in sorted(self.vision) for text in sorted(self.text)]
 
     def sweep(self, alphas: Iterable[Alpha]) -> AlphaSweep:
         """Score alphas whose embeddings are there."""
         data, by_alpha = self.data, []
-        alphas = [tuple(map(float, alpha)) if isinstance(alpha, tuple | list) else float(alpha) for alpha in alphas]
+        alphas = [_pair(alpha) if isinstance(alpha, tuple | list) else float(alpha) for alpha in alphas]
         for alpha in alphas:
             vision, text = _pair(alpha)
             ranking = rank(self.text[text], self.vision[vision], data.article_ids, data.image_ids)

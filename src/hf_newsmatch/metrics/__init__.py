@@ -1,4 +1,4 @@
-"""MRR@100 and Recall@k, and how sure one may be of them."""
+"""MRR@100 and Recall@k, with confidence intervals, tests of significance and diagnostics."""
 
 from .bootstrap import Interval, bootstrap_intervals
 from .comparison import chance_level, compare_runs

@@ -1,15 +1,17 @@
-"""The one place where intervals come from: a paired bootstrap over articles, clustered by picture."""
+"""Confidence intervals: a paired bootstrap over articles, clustered by picture."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from ..errors import NewsMatchError
 
+Name = TypeVar("Name", bound=Hashable)
+
 NUM_RESAMPLES = 10_000
 CONFIDENCE = 0.95
-_CELLS = 2**22  # drawn cluster numbers held at a time
+_CELLS = 2**22  # drawn cluster numbers held in memory at a time
 
 
 class Interval(NamedTuple):
@@ -21,12 +23,12 @@ class Interval(NamedTuple):
 
 
 def bootstrap_intervals(
-    values: Mapping[str, np.ndarray],
+    values: Mapping[Name, np.ndarray],
     clusters: Sequence[Hashable],
     num_resamples: int = NUM_RESAMPLES,
     confidence: float = CONFIDENCE,
     seed: int = 0,
-) -> dict[str, Interval]:
+) -> dict[Name, Interval]:
     """Percentile intervals of means over articles (Efron and Tibshirani 1993, chapter 13), by resampling clusters.
 
     Articles that share a picture are won and lost together, so whole pictures are drawn, not articles. Every entry of
@@ -34,19 +36,19 @@ def bootstrap_intervals(
     differences by article.
 
     Args:
-        values (`Mapping[str, np.ndarray]`):
+        values (`Mapping[Hashable, np.ndarray]`):
             Name to a float array of shape `(articles,)`.
         clusters (`Sequence[Hashable]`):
             The picture of each article.
         num_resamples (`int`, *optional*, defaults to 10,000):
-            How often to draw.
+            The number of draws.
         confidence (`float`, *optional*, defaults to 0.95):
             The share of draws inside the interval.
         seed (`int`, *optional*, defaults to 0):
-            Of the draws.
+            Seed of the draws.
 
     Returns:
-        `dict[str, Interval]`: the mean, the lower and the upper end by name.
+        `dict[Hashable, Interval]`: the mean, the lower and the upper end by name.
 
     Raises:
         [`NewsMatchError`]: when there is no article, or arrays and clusters differ in length.

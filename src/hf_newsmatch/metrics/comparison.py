@@ -12,7 +12,7 @@ from .scoring import DEFAULT_KS, article_scores, compute_scores, gold_ranks, war
 
 logger = logging.getLogger(__name__)
 
-# what all runs have in common, or is worst in the one with the shortest lists
+# counts that all runs share, or that are taken from the run with the shortest lists
 _SHARED = ("num_candidates", "num_gold_not_candidates", "saturated_ks", "longest_list", "truncated_ks")
 
 
@@ -32,18 +32,18 @@ def compare_runs(
         gold (`Mapping[str, str]`):
             Article id to true picture id.
         ks (`Sequence[int]`, *optional*, defaults to `(1, 5, 10, 50, 100)`):
-            Where to cut for the recall.
+            The ranks at which recall is measured.
         candidates (`Collection[str]`, *optional*):
             The ids of all candidate pictures; without them there is no chance level.
         seed (`int`, *optional*, defaults to 0):
-            Of the bootstrap.
+            Seed of the bootstrap.
         baselines (`Mapping[str, str]`, *optional*):
             Name to the name of the run to compare it with, where that is not the first.
 
     Returns:
         `dict`, ready for JSON: `"num_articles"`, `"num_candidates"`, `"num_gold_not_candidates"`, `"saturated_ks"`,
-        `"longest_list"` and `"truncated_ks"` (those of the run with the shortest lists), `"chance"` (metric to what a
-        random order would score), `"runs"` (name to metric to `{"mean", "low", "high"}`, and the counts of [`score`]),
+        `"longest_list"` and `"truncated_ks"` (those of the run with the shortest lists), `"chance"` (metric to the
+        score of a random order), `"runs"` (name to metric to `{"mean", "low", "high"}`, and the counts of [`score`]),
         `"differences"` (the same for each run but the first, minus its baseline) and `"baselines"` (their names).
 
     Raises:
@@ -83,7 +83,7 @@ def compare_runs(
 
 
 def chance_level(num_candidates: int, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float]:
-    """What a random order of n candidates scores: MRR@100 = H(min(100, n)) / n, Recall@k = min(k, n) / n."""
+    """The scores of a random order of n candidates: MRR@100 = H(min(100, n)) / n, Recall@k = min(k, n) / n."""
     places = np.arange(1, min(MAX_RANK, num_candidates) + 1)
     mrr = float((1 / places).sum() / num_candidates)
     return {f"mrr@{MAX_RANK}": mrr, **{f"recall@{k}": min(k, num_candidates) / num_candidates for k in ks}}

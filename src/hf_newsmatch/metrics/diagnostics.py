@@ -1,32 +1,30 @@
-"""Why a run won: how ranks moved, for which articles, and what the lists have in common (the paper, section 4)."""
+"""Diagnostics of runs: changes in rank (the paper's Table 4), groups of articles, cases, hubs, near-duplicates."""
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..errors import NewsMatchError
 from ..retrieval.ranking import MAX_RANK, Ranking
-from .bootstrap import NUM_RESAMPLES, bootstrap_intervals
-from .scoring import DEFAULT_KS, article_scores, gold_ranks, metric_names
+from .bootstrap import bootstrap_intervals
+from .scoring import gold_ranks
 
 if TYPE_CHECKING:
     from imagehash import ImageHash
 
-LOST = 10  # a true picture beyond this place in every run is lost to all
+LOST = 10  # an article counts as lost when its true picture is beyond this place in every run
 NEAR_DUPLICATE = 4  # of the 64 bits of two perceptual hashes, how many may differ
-_CELLS = 2**22  # drawn signs held at a time
 
 
 class Case(NamedTuple):
-    """An article to look at.
+    """An article that shows how runs differ.
 
     Args:
         article (`int`):
             Its place in the gold.
         amount (`float`):
-            By how many ranks, or the rank, that it was chosen and sorted for.
+            The difference in ranks, or the rank, that it was chosen and sorted by.
     """
 
     article: int
@@ -56,10 +54,10 @@ def true_ranks(rankings: Mapping[str, Ranking], gold: Mapping[str, str]) -> dict
 
 
 def rank_changes(zero_shot: np.ndarray, fine_tuned: np.ndarray, wise_ft: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Average improvement and decrease in rank from fine-tuning to WiSE-FT (the paper's Table 4).
+    """The average improvement and decrease in rank from fine-tuning to WiSE-FT (the paper's Table 4).
 
-    The paper's table is "when found in the top 100" and assumes "an improvement from zero-shot to finetuning". Read
-    as a condition, that leaves the articles with r_ft < r_zs, r_ft <= 100 and r_wise <= 100; the text permits a second
+    The paper's table is "when found in the top 100" and assumes "an improvement from zero-shot to finetuning". As
+    a condition, that leaves the articles with r_ft < r_zs, r_ft <= 100 and r_wise <= 100; the text permits a second
     reading without the first of the three. Articles whose rank stays do not enter the averages.
 
     Args:
@@ -87,89 +85,6 @@ def rank_changes(zero_shot: np.ndarray, fine_tuned: np.ndarray, wise_ft: np.ndar
     return changes
 
 
-def compare_pairs(
-    ranks: Mapping[str, np.ndarray],
-    clusters: Sequence[Hashable],
-    ks: Sequence[int] = DEFAULT_KS,
-    seed: int = 0,
-    pairs: Iterable[tuple[str, str]] | None = None,
-) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
-    """The difference of two runs with its 95 % interval and p-value, article by article.
-
-    Args:
-        ranks (`Mapping[str, np.ndarray]`):
-            As [`true_ranks`] gives them.
-        clusters (`Sequence[Hashable]`):
-            The true picture of each article.
-        ks (`Sequence[int]`, *optional*, defaults to `(1, 5, 10, 50, 100)`):
-            Where to cut for the recall.
-        seed (`int`, *optional*, defaults to 0):
-            Of the bootstrap and of the permutation test.
-        pairs (`Iterable[tuple[str, str]]`, *optional*):
-            The runs to compare, as `(later, earlier)`; by default every two.
-
-    Returns:
-        `dict`: `(later, earlier)` to metric to `{"mean", "low", "high", "p"}`, of the later run minus the earlier.
-        The interval is that of [`bootstrap_intervals`], the p-value that of [`permutation_p_values`].
-    """
-    scores = {run: article_scores(dict(enumerate(places)), ks) for run, places in ranks.items()}
-    pairs = [(later, earlier) for earlier, later in combinations(ranks, 2)] if pairs is None else pairs
-    columns = {
-        (later, earlier, metric): scores[later][metric] - scores[earlier][metric]
-        for later, earlier in pairs
-        for metric in metric_names(ks)
-    }
-    if not columns:
-        return {}
-    intervals = bootstrap_intervals(columns, clusters, seed=seed)
-    p_values = permutation_p_values(columns, clusters, seed=seed)
-    compared: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
-    for (later, earlier, metric), interval in intervals.items():
-        row = {**interval._asdict(), "p": p_values[later, earlier, metric]}
-        compared.setdefault((later, earlier), {})[metric] = row
-    return compared
-
-
-def permutation_p_values(
-    differences: Mapping[Hashable, np.ndarray],
-    clusters: Sequence[Hashable],
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
-) -> dict[Hashable, float]:
-    """Two-sided p-values that two runs are alike, by exchanging them picture by picture.
-
-    If two runs were alike, swapping them for all articles of a picture would change nothing but the sign of their
-    differences. The p-value is the share of random swaps with a mean at least as far from zero as the one seen, which
-    counts as one of the swaps (Phipson and Smyth 2010): it is never zero.
-
-    Args:
-        differences (`Mapping[Hashable, np.ndarray]`):
-            Name to the differences of two runs, a float array of shape `(articles,)`.
-        clusters (`Sequence[Hashable]`):
-            The true picture of each article.
-        num_resamples (`int`, *optional*, defaults to 10,000):
-            How often to swap.
-        seed (`int`, *optional*, defaults to 0):
-            Of the swaps.
-
-    Returns:
-        `dict[Hashable, float]`: the p-value by name.
-    """
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
-    matrix = np.stack([np.asarray(column, dtype=float) for column in differences.values()], axis=1)
-    sums = np.zeros((len(numbers), matrix.shape[1]))
-    np.add.at(sums, [numbers[name] for name in clusters], matrix)
-    # sums in another order differ by rounding: what is as far from zero must not fall short by it
-    seen = np.abs(sums.sum(axis=0)) - 1e-9
-    generator, left, beyond = np.random.default_rng(seed), num_resamples, 1
-    while left:
-        draws = min(left, max(1, _CELLS // len(numbers)))
-        signs = 2.0 * generator.integers(2, size=(draws, len(numbers))) - 1
-        beyond = beyond + (np.abs(signs @ sums) >= seen).sum(axis=0)
-        left -= draws
-    return dict(zip(differences, (beyond / (num_resamples + 1)).tolist()))
-
-
 def recall_curve(ranks: np.ndarray, max_rank: int = MAX_RANK) -> np.ndarray:
     """Recall@k for each k from 1 to `max_rank`: a float64 array of shape `(max_rank,)`."""
     return (ranks[:, None] <= np.arange(1, max_rank + 1)).mean(axis=0)
@@ -178,7 +93,7 @@ def recall_curve(ranks: np.ndarray, max_rank: int = MAX_RANK) -> np.ndarray:
 def score_groups(
     ranks: Mapping[str, np.ndarray], labels: Sequence[str], clusters: Sequence[Hashable], seed: int = 0
 ) -> dict[str, dict[str, Any]]:
-    """MRR@100 of each run in each group of articles, and the differences to the first run.
+    """The MRR@100 of each run in each group of articles, and the differences to the first run.
 
     Args:
         ranks (`Mapping[str, np.ndarray]`):
@@ -188,29 +103,30 @@ def score_groups(
         clusters (`Sequence[Hashable]`):
             The true picture of each article.
         seed (`int`, *optional*, defaults to 0):
-            Of the bootstrap, which draws within a group.
+            Seed of the bootstrap, which draws within a group.
 
     Returns:
         `dict`: group, in alphabetical order, to `{"articles", "runs", "differences"}`, the last two run to
         `{"mean", "low", "high"}`.
     """
-    labels = np.asarray(labels, dtype=object)
+    group_of = np.asarray(labels, dtype=object)
     first = next(iter(ranks))
     groups = {}
     for label in sorted(set(labels)):
-        rows = np.flatnonzero(labels == label)
+        rows = np.flatnonzero(group_of == label)
         scores = {run: 1 / places[rows] for run, places in ranks.items()}
         columns = {("runs", run): values for run, values in scores.items()}
         columns |= {("differences", run): values - scores[first] for run, values in scores.items() if run != first}
-        group = {"articles": len(rows), "runs": {}, "differences": {}}
-        for (kind, run), interval in bootstrap_intervals(columns, [clusters[row] for row in rows], seed=seed).items():
+        group: dict[str, Any] = {"articles": len(rows), "runs": {}, "differences": {}}
+        drawn = [clusters[row] for row in rows.tolist()]
+        for (kind, run), interval in bootstrap_intervals(columns, drawn, seed=seed).items():
             group[kind][run] = interval._asdict()
         groups[label] = group
     return groups
 
 
 def length_groups(texts: Sequence[str]) -> list[str]:
-    """Texts in three groups of about equal size, by their number of words."""
+    """The group of each text, by number of words, in three groups of about equal size."""
     words = np.array([len(text.split()) for text in texts])
     low, high = np.quantile(words, (1 / 3, 2 / 3), method="lower")
     names = (f"1: up to {low} words", f"2: up to {high} words", f"3: over {high} words")
@@ -218,7 +134,7 @@ def length_groups(texts: Sequence[str]) -> list[str]:
 
 
 def find_cases(ranks: Mapping[str, np.ndarray]) -> dict[str, list[Case]]:
-    """The articles that show how runs differ (behind the paper's Figures 1 to 3).
+    """Find the articles that show how runs differ, as the paper's Figures 1 to 3 do.
 
     Args:
         ranks (`Mapping[str, np.ndarray]`):
@@ -263,15 +179,15 @@ def _sorted_cases(chosen: np.ndarray, amounts: np.ndarray) -> list[Case]:
 
 
 def hubness(ranking: Ranking, candidates: Collection[str], k: int = 10) -> dict[str, Any]:
-    """Pictures that turn up in too many lists (Radovanovic, Nanopoulos and Ivanovic 2010).
+    """Measure whether some pictures turn up in too many lists (Radovanovic, Nanopoulos and Ivanovic 2010).
 
     Args:
         ranking ([`Ranking`]):
             The lists.
         candidates (`Collection[str]`):
-            The ids of all pictures, also of those in no list.
+            The ids of all pictures, including those in no list.
         k (`int`, *optional*, defaults to 10):
-            How many places of each list count.
+            The number of places of each list that count.
 
     Returns:
         `dict`: `"k"`; `"skewness"` of the number of lists a picture is in, 0 when all are in equally many (NaN when
@@ -295,13 +211,13 @@ def hubness(ranking: Ranking, candidates: Collection[str], k: int = 10) -> dict[
 
 
 def near_duplicates(hashes: Mapping[str, "ImageHash"], max_distance: int = NEAR_DUPLICATE) -> dict[str, set[str]]:
-    """Pictures that look the same: their perceptual hashes differ in few bits.
+    """Find pictures that look the same, whose perceptual hashes differ in few bits.
 
     Args:
         hashes (`Mapping[str, imagehash.ImageHash]`):
             Picture id to its hash of 64 bits, as `imagehash.phash` gives it.
         max_distance (`int`, *optional*, defaults to 4):
-            How many bits may differ.
+            The number of bits that may differ.
 
     Returns:
         `dict[str, set[str]]`: the look-alikes of each picture that has any, without itself.
@@ -319,7 +235,7 @@ def near_duplicates(hashes: Mapping[str, "ImageHash"], max_distance: int = NEAR_
 def lenient_ranks(
     rankings: Mapping[str, Ranking], gold: Mapping[str, str], duplicates: Mapping[str, Collection[str]]
 ) -> dict[str, np.ndarray]:
-    """[`true_ranks`] when a near-duplicate of the true picture counts as it: some misses are no real misses.
+    """[`true_ranks`] with a near-duplicate of the true picture counted as the true picture.
 
     Args:
         rankings, gold:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import NewsMatchError
-from ..retrieval.ranking import MAX_RANK, Ranking, check_distinct
+from ..retrieval.ranking import MAX_RANK, Ranking, check_distinct, check_list
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def gold_ranks(
     if known is not None and known.isdisjoint(gold.values()):
         raise NewsMatchError(
             f"None of the pictures of the gold (first '{next(iter(gold.values()))}') is among the {len(known)}"
-            f" candidates (first '{next(iter(candidates), '')}'); do both belong to the same data?"
+            f" candidates (first '{next(iter(candidates or ()), '')}'); do both belong to the same data?"
         )
     check_distinct(ranking.article_ids, "article")
     ranks: dict[str, int | None] = dict.fromkeys(gold)
@@ -61,22 +61,6 @@ def gold_ranks(
     return ranks
 
 
-def check_list(article_id: str, image_ids: Sequence[str], candidates: set[str] | None = None) -> None:
-    """Refuse a list that is too long, repeats a picture, or has one that is no candidate: a [`NewsMatchError`]."""
-    if len(image_ids) > MAX_RANK:
-        raise NewsMatchError(
-            f"The list of article '{article_id}' has {len(image_ids)} pictures, more than {MAX_RANK}."
-        )
-    if len(set(image_ids)) != len(image_ids):
-        repeated = next(name for name in image_ids if image_ids.count(name) > 1)
-        raise NewsMatchError(f"The list of article '{article_id}' has the picture '{repeated}' more than once.")
-    if candidates is not None and not candidates.issuperset(image_ids):
-        stranger = next(name for name in image_ids if name not in candidates)
-        raise NewsMatchError(
-            f"The list of article '{article_id}' has '{stranger}', which is not among the candidates."
-        )
-
-
 def score(
     ranking: Ranking,
     gold: Mapping[str, str],
@@ -86,9 +70,10 @@ def score(
     """MRR@100 and Recall@k, as the NewsImages task scores them.
 
     Both are means over the articles of the gold. There is one true picture an article, so Recall@k is the share of
-    articles that have it among the first k. Nothing beyond rank 100 counts; an article without its picture in the list
-    adds 0, one missing from the ranking too (and is warned of). Ranked articles without gold are ignored and counted.
-    Lists that end before a k although there are more candidates are warned of: that recall is lower than the model's.
+    articles that have it among the first k. Nothing beyond rank 100 counts. An article without its picture in the list
+    adds 0, and so does an article that is missing from the ranking, with a warning. Ranked articles without gold are
+    ignored and counted. Lists that end before a k although there are more candidates cause a warning: that recall is
+    lower than the model's.
 
     Args:
         ranking ([`Ranking`]):
@@ -96,7 +81,7 @@ def score(
         gold (`Mapping[str, str]`):
             Article id to true picture id.
         ks (`Sequence[int]`, *optional*, defaults to `(1, 5, 10, 50, 100)`):
-            Where to cut for the recall, each from 1 to 100.
+            The ranks at which recall is measured, each from 1 to 100.
         candidates (`Collection[str]`, *optional*):
             The ids of all candidate pictures, for checking lists and gold, and marking saturated and truncated k.
 
@@ -118,7 +103,7 @@ def score(
 
 def compute_scores(
     ranking: Ranking, gold: Mapping[str, str], ks: Sequence[int], candidates: Collection[str] | None
-) -> dict[str, float | int | list[int]]:
+) -> dict[str, Any]:
     """[`score`] without its warnings."""
     if not all(1 <= k <= MAX_RANK for k in ks):
         raise NewsMatchError(f"Recall@k is defined for k from 1 to {MAX_RANK}, not for {list(ks)}.")
@@ -146,7 +131,7 @@ def is_truncated(k: int, longest_list: int, num_candidates: int | None) -> bool:
 
 
 def warnings(scores: Mapping[str, Any]) -> list[str]:
-    """What of a result of [`score`] could mislead, one sentence each."""
+    """Warnings about a result of [`score`] that could mislead, one sentence each."""
     messages = []
     if scores["num_missing"]:
         messages.append(
@@ -173,14 +158,14 @@ def metric_names(ks: Sequence[int] = DEFAULT_KS) -> list[str]:
     return [f"mrr@{MAX_RANK}", *(f"recall@{k}" for k in ks)]
 
 
-def article_scores(ranks: Mapping[str, int | None], ks: Sequence[int] = DEFAULT_KS) -> dict[str, np.ndarray]:
-    """What each article adds to each metric: its reciprocal rank, and 1 or 0 for each k.
+def article_scores(ranks: Mapping[Any, float | None], ks: Sequence[int] = DEFAULT_KS) -> dict[str, np.ndarray]:
+    """The contribution of each article to each metric: its reciprocal rank, and 1 or 0 for each k.
 
     Args:
-        ranks (`Mapping[str, int | None]`):
-            As [`gold_ranks`] gives them.
+        ranks (`Mapping[Any, float | None]`):
+            As [`gold_ranks`] returns them; infinity is no rank either.
         ks (`Sequence[int]`, *optional*):
-            Where to cut for the recall.
+            The ranks at which recall is measured.
 
     Returns:
         `dict[str, np.ndarray]`: metric name to a float64 array of shape `(articles,)`, whose mean is the metric.

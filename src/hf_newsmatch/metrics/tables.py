@@ -1,20 +1,24 @@
-"""The comparison of runs as a table, for the terminal and for Markdown."""
+"""The comparison of runs as a table."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from rich.table import Table
+import rich.table
 
+from ..utils.tables import Cell, Table, interval_cell, number, to_markdown, to_terminal
 from .scoring import is_truncated, metric_names
 
 
 def metric_label(metric: str, mark: str = "") -> str:
-    """A metric's heading, and a mark behind it."""
+    """The heading of a metric, such as `MRR@100`, with a mark behind it."""
     return metric.replace("mrr", "MRR").replace("recall", "Recall") + mark
 
 
 def metric_labels(comparison: Mapping[str, Any]) -> list[str]:
-    """The headings, marked when k is not below the number of candidates (*) or the lists end before it (†)."""
+    """The headings of the compared metrics.
+
+    An asterisk marks a k that is not below the number of candidates, a dagger a k that the lists do not reach.
+    """
     labels = []
     for metric in compared_metrics(comparison):
         name, k = metric.split("@")
@@ -30,22 +34,26 @@ def compared_metrics(comparison: Mapping[str, Any]) -> list[str]:
     return metric_names([int(name.split("@")[1]) for name in row if name.startswith("recall@")])
 
 
-def _rows(comparison: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The rows of both tables: a name and, by metric, a value and its interval."""
-    metrics = compared_metrics(comparison)
+def run_rows(comparison: Mapping[str, Any], best: Mapping[str, str | None] | None = None) -> list[list[Cell]]:
+    """The rows of chance and of each run, with intervals.
+
+    Args:
+        comparison (`Mapping[str, Any]`):
+            As [`compare_runs`] returns it.
+        best (`Mapping[str, str]`, *optional*):
+            Metric to the run that is printed bold.
+    """
+    metrics, best = compared_metrics(comparison), best or {}
     rows = []
     if comparison["chance"]:
-        rows.append(("chance", [(f"{comparison['chance'][metric]:.3f}", "") for metric in metrics]))
-    for name, values in comparison["runs"].items():
-        rows.append((name, [_cell(values[metric], "") for metric in metrics]))
-    baselines = _baselines(comparison)
-    for name, values in comparison["differences"].items():
-        rows.append((f"{name} − {baselines[name]}", [_cell(values[metric], "+") for metric in metrics]))
+        rows.append([Cell("chance"), *(Cell(number(comparison["chance"][metric])) for metric in metrics)])
+    for run, values in comparison["runs"].items():
+        rows.append([Cell(run), *(interval_cell(values[metric], best=best.get(metric) == run) for metric in metrics)])
     return rows
 
 
 def _baselines(comparison: Mapping[str, Any]) -> dict[str, str]:
-    """What each run is compared with: in files of before there were re-rankings, always the first."""
+    """Each run's baseline; files written before there were re-rankings name none, and compare with the first run."""
     first = next(iter(comparison["runs"]))
     return {name: comparison.get("baselines", {}).get(name, first) for name in comparison["differences"]}
 
@@ -55,14 +63,8 @@ def _reranked(comparison: Mapping[str, Any]) -> list[str]:
     return [name for name, baseline in _baselines(comparison).items() if name.startswith(f"{baseline}+")]
 
 
-def _cell(interval: Mapping[str, float], sign: str) -> tuple[str, str]:
-    # adding 0.0 turns a rounded -0.0 into 0.0
-    mean, low, high = (f"{round(interval[name], 3) + 0.0:{sign}.3f}" for name in ("mean", "low", "high"))
-    return mean, f"{low} to {high}" if sign else f"{low}–{high}"
-
-
 def caption(comparison: Mapping[str, Any]) -> str:
-    """What belongs below the table: how many articles and pictures, and what the marks mean."""
+    """The caption of a comparison: the numbers of articles and pictures, and the meaning of the marks."""
     text = f"{comparison['num_articles']} articles"
     if comparison["num_candidates"]:
         text += f", {comparison['num_candidates']} candidate pictures"
@@ -70,36 +72,47 @@ def caption(comparison: Mapping[str, Any]) -> str:
     if comparison["saturated_ks"]:
         text += "; * k is not below the number of candidates"
     if "†" in "".join(metric_labels(comparison)):
-        text += f"; † lists end at rank {comparison['longest_list']}, what is below is not counted"
+        text += f"; † lists end at rank {comparison['longest_list']}, lower ranks are not counted"
     if _reranked(comparison):
         text += (
-            "; after a + how the run was ranked again, which assumes the whole part at hand (but for querybank and"
+            "; after a + how the run was ranked again, which assumes the whole split at hand (but for querybank and"
             " neighbours)"
         )
     return text + "."
 
 
-def terminal_table(comparison: Mapping[str, Any], title: str, intervals: bool = True) -> Table:
-    """The comparison as a `rich` table, the interval below each value (100 columns wide, 80 without)."""
-    table = Table(title=title, caption=caption(comparison) if intervals else "Wider terminals show the intervals.")
-    table.add_column("run", overflow="fold")  # a file's name shows whole
-    for label in metric_labels(comparison):
-        table.add_column(label.replace("@", "\n@"), justify="right", no_wrap=True)
-    reranked = _reranked(comparison)
-    for name, cells in _rows(comparison):
-        separate = "\n" if intervals else " "
-        lines = ["\n".join(filter(None, cell)).replace(" to ", "\nto ") if intervals else cell[0] for cell in cells]
-        for run in reranked:  # two short lines
-            name = name.replace(run, run.replace("+", " +\n"))
-        table.add_row(name.replace(" − ", f"{separate}− "), *lines)
-    return table
+def comparison_table(comparison: Mapping[str, Any], title: str, intervals: bool = True) -> Table:
+    """The scores of all runs, and their differences to their baselines.
+
+    Args:
+        comparison (`Mapping[str, Any]`):
+            As [`compare_runs`] returns it.
+        title (`str`):
+            The table's title.
+        intervals (`bool`, *optional*, defaults to `True`):
+            Whether to show intervals; on a terminal they take 100 columns in place of 80.
+    """
+    metrics, baselines, reranked = compared_metrics(comparison), _baselines(comparison), _reranked(comparison)
+    rows, line_break = run_rows(comparison), "\n" if intervals else " "
+    for run, values in comparison["differences"].items():
+        name = Cell(f"{run}{line_break}− {baselines[run]}")
+        rows.append([name, *(interval_cell(values[metric], "+") for metric in metrics)])
+    for row in rows:
+        narrow = row[0].text
+        for run in reranked:
+            narrow = narrow.replace(run, run.replace("+", " +\n"))
+        row[0] = row[0]._replace(narrow=narrow)
+        if not intervals:
+            row[1:] = [cell._replace(detail="") for cell in row[1:]]
+    text = caption(comparison) if intervals else "Wider terminals show the intervals."
+    return Table("comparison", title, ["run", *metric_labels(comparison)], rows, text)
+
+
+def terminal_table(comparison: Mapping[str, Any], title: str, intervals: bool = True) -> rich.table.Table:
+    """[`comparison_table`] rendered for a terminal."""
+    return to_terminal(comparison_table(comparison, title, intervals))
 
 
 def markdown_table(comparison: Mapping[str, Any], title: str) -> str:
-    """The comparison as Markdown, the interval behind each value."""
-    labels = [label.replace("*", r"\*") for label in metric_labels(comparison)]
-    lines = [f"### {title}", "", f"| run | {' | '.join(labels)} |", f"| --- |{' ---: |' * len(labels)}"]
-    for name, cells in _rows(comparison):
-        values = [f"{value} ({interval})" if interval else value for value, interval in cells]
-        lines.append(f"| {name} | {' | '.join(values)} |")
-    return "\n".join([*lines, "", caption(comparison).replace("*", r"\*"), ""])
+    """[`comparison_table`] rendered as Markdown."""
+    return to_markdown(comparison_table(comparison, title))

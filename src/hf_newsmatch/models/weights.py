@@ -302,6 +302,19 @@ def base_of(weights: Weights) -> str | None:
     return base or raw_config(weights).get("_name_or_path") or None
 
 
+def check_replaceable(folder: str | Path) -> None:
+    """Refuse to replace anything but an empty folder or a checkpoint by a checkpoint.
+
+    Raises:
+        [`NewsMatchError`]: naming what is in the way.
+    """
+    folder = Path(folder)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not ((folder / "config.json").is_file() and holds_weights(folder)):
+        raise NewsMatchError(f"{folder} is no checkpoint and is not replaced by one; name another folder.")
+
+
 def save_checkpoint(model: "CLIPModel", processor: "CLIPProcessor", folder: Path) -> None:
     """Save an ordinary CLIP checkpoint that `from_pretrained` loads, in safetensors alone."""
     model.save_pretrained(folder)

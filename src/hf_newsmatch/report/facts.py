@@ -5,27 +5,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.corpus import NewsData
-from ..data.newsimages import bad_rows
-from ..data.text import join_text
+from ..data.corpus import Corpus
+from ..data.sources import bad_rows
+from ..data.text import article_texts
 from ..experiment.folder import Experiment
 from ..experiment.record import InterpolatedRecord
 from ..models.loading import load_config, load_processor
-from . import tables
-from .tables import Table
+from ..utils import tables
+from ..utils.tables import Table
 
 
-def facts_tables(experiment: Experiment, data: NewsData) -> list[Table]:
+def facts_tables(experiment: Experiment, data: Corpus) -> list[Table]:
     """What was read, what was refused, how it was split, and where everything came from."""
     record = experiment.record
     section = record.data
     arguments = section.arguments
-    parts = {"train": data.train, **{name: part.articles for name, part in data.parts.items()}}
+    parts = {"train": data.train, **{name: part.articles for name, part in data.splits.items()}}
     limit, truncated = _truncated(experiment, parts)
     rows = []
     for name, articles in parts.items():
         dates = sorted(value for value in articles["published"][:] if value is not None)
-        pictures = len(data.parts[name].images) if name in data.parts else len(set(articles["image_id"][:]))
+        pictures = len(data.splits[name].images) if name in data.splits else len(set(articles["image_id"][:]))
         cut = f"{truncated[name]} ({truncated[name] / len(articles):.0%})"
         days = [f"{dates[0]:%Y-%m-%d}", f"{dates[-1]:%Y-%m-%d}"] if dates else [None, None]
         split = section.split.splits.get(name)
@@ -33,7 +33,7 @@ def facts_tables(experiment: Experiment, data: NewsData) -> list[Table]:
         if shared is None and name == "test" and section.test_list:
             shared = section.test_list.shared_pictures
         rows.append([name, len(articles), pictures, *days, shared, cut])
-    header = ["part", "articles", "pictures", "first", "last", "pictures of earlier parts", f"cut at {limit} tokens"]
+    header = ["split", "articles", "pictures", "first", "last", "pictures of earlier splits", f"cut at {limit} tokens"]
     order = f"Order in time by: {section.split.order}."
     found = [tables.plain_table("data", "The data", header, rows, order)]
 
@@ -103,7 +103,7 @@ def _shown(name: str) -> str:
 
 
 def _truncated(experiment: Experiment, parts: Mapping[str, Any]) -> tuple[int, dict[str, int]]:
-    """The tokens that CLIP reads, and how many articles of each part have more."""
+    """The tokens that CLIP reads, and how many articles of each split have more."""
     # the fine-tuned folder has the same tokenizer and needs no Hub
     run = "fine_tuned" if experiment.has_model("fine_tuned") else "zero_shot"
     checkpoint, revision = experiment.checkpoint(run), experiment.revision(run)
@@ -111,6 +111,6 @@ def _truncated(experiment: Experiment, parts: Mapping[str, Any]) -> tuple[int, d
     tokenizer = load_processor(checkpoint, revision, config).tokenizer
     limit, counts = config.text_config.max_position_embeddings, {}
     for name, articles in parts.items():
-        texts = [join_text(row, experiment.text_fields) for row in articles.select_columns(experiment.text_fields)]
+        texts = article_texts(articles, experiment.text_fields)
         counts[name] = sum(len(ids) > limit for ids in tokenizer(texts, verbose=False)["input_ids"])
     return limit, counts

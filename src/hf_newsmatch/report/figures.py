@@ -1,8 +1,10 @@
-"""The report's figures, drawn by matplotlib."""
+"""The figures of the report."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from transformers import TrainerState
 
@@ -10,20 +12,21 @@ from ..metrics.diagnostics import recall_curve
 from ..metrics.tables import metric_label
 from ..retrieval.ranking import MAX_RANK
 from ..training.learning_curve import curve
+from ..utils.figures import new_axes
 
-# told apart without colour too, by their dashes
-_STYLES = {
+# dashes tell the runs apart without colour too
+_STYLES: dict[str, dict[str, Any]] = {
     "zero_shot": {"color": "#666666", "linestyle": ":"},
     "fine_tuned": {"color": "#2e8540", "linestyle": "--"},
     "wise_ft": {"color": "#2f6db5", "linestyle": "-"},
     "ensemble": {"color": "#c0392b", "linestyle": "-."},
 }
-_BEYOND = 1.6 * MAX_RANK  # where pictures beyond the list are drawn
+_BEYOND = 1.6 * MAX_RANK  # the place of pictures that are not in the list
 
 
 def plot_recall(ranks: Mapping[str, np.ndarray], title: str, longest_list: int = MAX_RANK) -> Figure:
-    """Recall@k over k, as far as the lists reach."""
-    figure, (axes,) = _axes(1, title)
+    """Plot Recall@k over k, as far as the lists reach."""
+    figure, (axes,) = new_axes(title)
     places = np.arange(1, min(longest_list, MAX_RANK) + 1)
     for run, values in ranks.items():
         axes.plot(places, recall_curve(values, len(places)), label=run, **_STYLES.get(run, {}))
@@ -37,9 +40,9 @@ def plot_recall(ranks: Mapping[str, np.ndarray], title: str, longest_list: int =
 
 
 def plot_ranks(ranks: Mapping[str, np.ndarray], title: str) -> Figure:
-    """Each article's rank in one run against that in the next; below the line the later run is better."""
+    """Plot each article's rank in one run against its rank in the next; below the line the later run is better."""
     runs = list(ranks)
-    figure, panels = _axes(len(runs) - 1, title)
+    figure, panels = _panels(len(runs) - 1, title)
     for axes, earlier, later in zip(panels, runs, runs[1:]):
         x, y = (np.where(np.isfinite(ranks[run]), ranks[run], _BEYOND) for run in (earlier, later))
         # equal ranks would hide each other
@@ -55,15 +58,15 @@ def plot_ranks(ranks: Mapping[str, np.ndarray], title: str) -> Figure:
 
 
 def plot_learning(log_history: Sequence[Mapping[str, float]], title: str) -> Figure | None:
-    """Losses and validation metrics by epoch; `None` when nothing was evaluated."""
-    rows = curve(TrainerState(log_history=list(log_history)))
+    """Plot losses and validation metrics by epoch; returns `None` when the training has no evaluation."""
+    rows = curve(TrainerState(log_history=list(map(dict, log_history))))
     if not rows:
         return None
     curves = {
         "loss": {"loss": "training", "eval_loss": "validation"},
-        "validation part": {f"eval_{metric}": metric_label(metric) for metric in ("recall@1", "mrr@100")},
+        "validation split": {f"eval_{metric}": metric_label(metric) for metric in ("recall@1", "mrr@100")},
     }
-    figure, panels = _axes(len(curves), title)
+    figure, panels = _panels(len(curves), title)
     for axes, (label, lines) in zip(panels, curves.items()):
         for (name, text), style in zip(lines.items(), ("--", "-")):
             points = [(row["epoch"], row.get(name, np.nan)) for row in rows]
@@ -74,11 +77,5 @@ def plot_learning(log_history: Sequence[Mapping[str, float]], title: str) -> Fig
     return figure
 
 
-def _axes(count: int, title: str):
-    # a figure of its own, not pyplot's: no global state, no display
-    figure = Figure(figsize=(6.4 if count == 1 else 4.2 * count, 4.2), layout="constrained")
-    figure.suptitle(title)
-    panels = figure.subplots(1, count, squeeze=False)[0]
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure, panels
+def _panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
+    return new_axes(title, count, width=6.4 if count == 1 else 4.2 * count)

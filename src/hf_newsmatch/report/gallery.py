@@ -1,4 +1,4 @@
-"""What the gallery of a part shows: every article, its lists and small pictures."""
+"""The data of the report's gallery: the articles of a split, their lists, and thumbnails."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,22 +8,25 @@ from typing import Any
 
 import imagehash
 import numpy as np
-from datasets import Image
 from tqdm.auto import tqdm
 
-from ..data.corpus import Part
-from ..data.images import thumbnail
+from ..data.corpus import Split
+from ..data.images import thumbnail, undecoded
 from ..retrieval.ranking import Ranking
 from ..utils.machine import usable_cores
 
-SHOWN = 5  # pictures of each list in the gallery
+SHOWN = 5  # the pictures that the gallery shows of each list
 SIZE = 144  # longer side of a thumbnail, in pixels
-TEXT_LENGTH = 400  # letters of an article in the gallery
+TEXT_LENGTH = 400  # the characters that the gallery shows of an article
 
 
-def write_thumbnails(folder: Path, split: str, part: Part, progress: bool) -> dict[str, imagehash.ImageHash]:
-    """A small WebP of each picture, named by its number, for names of pictures may hold anything; and their hashes."""
-    images = part.images.cast_column("image", Image(decode=False)).select_columns(["image_id", "image"])
+def write_thumbnails(folder: Path, split: str, part: Split, progress: bool) -> dict[str, imagehash.ImageHash]:
+    """Write a small WebP of each picture, named by its number because ids may hold any character.
+
+    Returns:
+        `dict[str, imagehash.ImageHash]`: the perceptual hash of each picture, by its id.
+    """
+    images = undecoded(part.images).select_columns(["image_id", "image"])
 
     def write(item: tuple[int, dict[str, Any]]) -> imagehash.ImageHash:
         place, row = item
@@ -34,7 +37,7 @@ def write_thumbnails(folder: Path, split: str, part: Part, progress: bool) -> di
     # Pillow decodes and encodes outside the interpreter's lock
     with ThreadPoolExecutor(usable_cores()) as pool:
         hashes = pool.map(write, enumerate(images))
-        bar = tqdm(hashes, f"Thumbnails of the {split} part", len(images), unit="picture", disable=not progress)
+        bar = tqdm(hashes, f"Thumbnails of the {split} split", len(images), unit="picture", disable=not progress)
         return dict(zip(images["image_id"][:], list(bar)))
 
 
@@ -47,7 +50,7 @@ def list_articles(
     labels: Mapping[str, list[str]],
     cases: Mapping[str, list],
 ) -> dict[str, Any]:
-    """What the gallery of a part shows, pictures by their number."""
+    """The gallery of a split, ready for JSON, with pictures by their number."""
     number = {image_id: place for place, image_id in enumerate(image_ids)}
     lists = [_top(ranking, number) for ranking in rankings.values()]
     rows = []
@@ -74,8 +77,8 @@ def list_articles(
 
 
 def _top(ranking: Ranking, number: Mapping[str, int]) -> dict[str, list[tuple[int, float | None]]]:
-    """The first pictures of each article, and their scores when the ranking has them."""
-    scores = ranking.scores or [[None] * SHOWN] * len(ranking)
+    """The first pictures of each article, with their scores when the ranking has them."""
+    scores: Sequence[Sequence[float | None]] = ranking.scores or [[None] * SHOWN] * len(ranking)
     return {
         article_id: [
             (number[name], None if value is None else round(value, 3))
@@ -90,6 +93,6 @@ def _finite(value: float) -> int | None:
 
 
 def write_script(file: Path, split: str, gallery: Mapping[str, Any]) -> None:
-    """The data as a script, because a page from disk may load scripts but not fetch files."""
+    """Write the gallery as a script, because a page from disk may load scripts but not fetch files."""
     data = json.dumps(gallery, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     file.write_text(f"newsmatchData({json.dumps(split)},{data});\n", encoding="utf-8")

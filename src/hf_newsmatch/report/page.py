@@ -11,16 +11,14 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
-from ..data.corpus import NewsData, Part
+from ..data.corpus import Corpus, Split
 from ..data.text import join_text
 from ..errors import NewsMatchError
 from ..experiment.folder import RUNS, Experiment, plain
-from ..merging.plotting import save_figure
 from ..metrics import compare_runs
 from ..metrics.diagnostics import (
     LOST,
     NEAR_DUPLICATE,
-    compare_pairs,
     find_cases,
     hubness,
     length_groups,
@@ -31,12 +29,14 @@ from ..metrics.diagnostics import (
     true_ranks,
 )
 from ..metrics.scoring import DEFAULT_KS, article_scores
+from ..metrics.significance import compare_pairs
 from ..retrieval.ranking import Ranking
+from ..utils.figures import save_figure
 from ..utils.files import atomic_path
+from ..utils.tables import Table, to_latex, to_markdown
 from . import figures, tables
 from .facts import describe_choice, facts_tables
 from .gallery import list_articles, write_script, write_thumbnails
-from .tables import Table
 
 CASES = {
     "repaired": "worse after fine-tuning, repaired by WiSE-FT",
@@ -58,7 +58,7 @@ class Drawing:
 
 @dataclass
 class Section:
-    """What the page says of a part."""
+    """The tables and figures of a split."""
 
     split: str
     tables: list[Table]
@@ -96,7 +96,7 @@ def write_report(experiment: Experiment, seed: int = 0, progress: bool = True) -
     with atomic_path(experiment.layout.report) as folder:
         for name in ("figures", "pictures", "data"):
             (folder / name).mkdir(parents=True)
-        # the test part, where there is one, is what counts
+        # the test split comes first, where there is one
         sections = [
             _write_part(folder, experiment, data, split, rankings[split], seed, progress)
             for split in sorted(splits, key=lambda split: split != "test")
@@ -104,8 +104,8 @@ def write_report(experiment: Experiment, seed: int = 0, progress: bool = True) -
         training = _training_figures(folder, experiment)
         facts = facts_tables(experiment, data)
         everything = [table for section in sections for table in section.tables] + facts
-        (folder / "tables.md").write_text("\n".join(map(tables.to_markdown, everything)), encoding="utf-8")
-        (folder / "tables.tex").write_text("\n".join(map(tables.to_latex, everything)), encoding="utf-8")
+        (folder / "tables.md").write_text("\n".join(map(to_markdown, everything)), encoding="utf-8")
+        (folder / "tables.tex").write_text("\n".join(map(to_latex, everything)), encoding="utf-8")
         assets = files("hf_newsmatch.report") / "assets"
         for name in ("style.css", "report.js"):
             shutil.copyfile(assets / name, folder / name)
@@ -126,13 +126,13 @@ def write_report(experiment: Experiment, seed: int = 0, progress: bool = True) -
 def _write_part(
     folder: Path,
     experiment: Experiment,
-    data: NewsData,
+    data: Corpus,
     split: str,
     all_rankings: Mapping[str, Ranking],
     seed: int,
     progress: bool,
 ) -> Section:
-    part, gold, candidates = data.parts[split], experiment.gold(split), experiment.candidates(split)
+    part, gold, candidates = data.splits[split], experiment.gold(split), experiment.candidates(split)
     clusters = list(gold.values())
     # what was ranked again has a table of its own; everything else is about the models
     rankings = {run: ranking for run, ranking in all_rankings.items() if run == plain(run)}
@@ -145,7 +145,8 @@ def _write_part(
     labels = _labels(articles, gold, data)
 
     found = [tables.runs_table(split, comparison, pairs)]
-    drawn = [_save(folder, f"recall-{split}", figures.plot_recall(ranks, f"Recall, {split} part", _longest(rankings)))]
+    recall = figures.plot_recall(ranks, f"Recall, {split} split", _longest(rankings))
+    drawn = [_save(folder, f"recall-{split}", recall)]
     if pairs:
         found.append(tables.pairs_table(split, pairs))
     again = {run: ranking for run, ranking in all_rankings.items() if run not in rankings}
@@ -158,7 +159,7 @@ def _write_part(
         found.append(tables.changes_table(split, rank_changes(*three.values())))
     if len(three) > 1:
         drawn.append(
-            _save(folder, f"ranks-{split}", figures.plot_ranks(three, f"Ranks of the articles, {split} part"))
+            _save(folder, f"ranks-{split}", figures.plot_ranks(three, f"Ranks of the articles, {split} split"))
         )
     for dimension, values in labels.items():
         found.append(tables.groups_table(split, dimension, score_groups(ranks, values, clusters, seed)))
@@ -183,7 +184,7 @@ def _longest(rankings: Mapping[str, Ranking]) -> int:
     return min(max(map(len, ranking.image_ids)) for ranking in rankings.values())
 
 
-def _articles(part: Part, gold: Mapping[str, str], text_fields: Sequence[str]) -> list[dict[str, Any]]:
+def _articles(part: Split, gold: Mapping[str, str], text_fields: Sequence[str]) -> list[dict[str, Any]]:
     """What is known of each article of the gold, in its order: what CLIP reads, the language and the time."""
     articles = part.articles
     names = ["article_id", "language", "published", *text_fields]
@@ -196,7 +197,7 @@ def _articles(part: Part, gold: Mapping[str, str], text_fields: Sequence[str]) -
     return found
 
 
-def _labels(articles: Sequence[Mapping[str, Any]], gold: Mapping[str, str], data: NewsData) -> dict[str, list[str]]:
+def _labels(articles: Sequence[Mapping[str, Any]], gold: Mapping[str, str], data: Corpus) -> dict[str, list[str]]:
     """By what articles are grouped; what is the same for all is left out."""
     times = Counter(gold.values())
     trained = set(data.train["image_id"][:])

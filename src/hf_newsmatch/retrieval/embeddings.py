@@ -1,4 +1,4 @@
-"""Unit-length CLIP embeddings of texts and pictures."""
+"""Unit-length embeddings of texts and pictures."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -19,17 +19,17 @@ def embed_texts(
     batch_size: int = 256,
     progress: bool = True,
 ) -> torch.Tensor:
-    """Embed texts, each distinct one once, in batches of similar length that are padded to their longest.
+    """Embed texts, each distinct text once, in batches of similar length that are padded to their longest.
 
     Args:
         model (`CLIPModel`):
-            Where it is and in which dtype, there the work is done.
+            The model; the work is done on its device and in its dtype.
         processor (`ProcessorMixin`):
             Of the same checkpoint.
         texts (`Sequence[str]`):
-            What to embed; cut at the tokenizer's `model_max_length`.
+            The texts to embed; cut at the tokenizer's `model_max_length`.
         batch_size (`int`, *optional*, defaults to 256):
-            Texts a forward pass.
+            Texts in a forward pass.
         progress (`bool`, *optional*, defaults to `True`):
             Show a progress bar.
 
@@ -59,13 +59,13 @@ def embed_images(
 
     Args:
         model (`CLIPModel`):
-            Where it is and in which dtype, there the work is done.
+            The model; the work is done on its device and in its dtype.
         processor (`ProcessorMixin`):
             Of the same checkpoint.
         images (`Sequence`):
-            Whatever [`open_picture`] opens: paths, bytes, undecoded values of a `datasets.Image` column, PIL images.
+            Anything that [`open_picture`] opens: paths, bytes, PIL images, undecoded values of an `Image` column.
         batch_size (`int`, *optional*, defaults to 64):
-            Pictures a forward pass.
+            Pictures in a forward pass.
         num_workers (`int`, *optional*, defaults to 0):
             Processes that decode; 0 decodes in this one.
         progress (`bool`, *optional*, defaults to `True`):
@@ -75,7 +75,7 @@ def embed_images(
         `torch.Tensor` of shape `(len(images), d)`, float32 on the CPU, each row of length 1.
 
     Raises:
-        [`PictureError`]: when one cannot be opened; [`check_pictures`] finds them beforehand.
+        [`PictureError`]: when a picture cannot be opened; [`check_pictures`] finds such pictures beforehand.
     """
     model.eval()
     rows: list[torch.Tensor] = []
@@ -88,7 +88,7 @@ def embed_images(
 
 
 def text_batches(processor: ProcessorMixin, texts: Iterable[str], batch_size: int) -> Iterator[dict[str, Any]]:
-    """The distinct texts, shortest first, as batches `{"texts": list[str], "inputs": tokens}`."""
+    """Batches of the distinct texts, shortest first: `{"texts": list[str], "inputs": tokens}`."""
     distinct = list(dict.fromkeys(texts))
     if not distinct:
         return
@@ -105,7 +105,7 @@ def text_batches(processor: ProcessorMixin, texts: Iterable[str], batch_size: in
 def image_batches(
     processor: ProcessorMixin, images: Sequence[Any], batch_size: int, num_workers: int = 0
 ) -> Iterable[dict[str, torch.Tensor]]:
-    """The pictures in order, decoded and prepared, as batches `{"pixel_values": float32 (batch, 3, h, w)}`."""
+    """Batches of the pictures in order, decoded and prepared: `{"pixel_values": float32 (batch, 3, h, w)}`."""
     return DataLoader(
         _Pictures(processor, images),
         batch_size=batch_size,
@@ -130,7 +130,7 @@ class _Pictures(Dataset):
 
 
 def unit_length(embeds: torch.Tensor) -> torch.Tensor:
-    """Float32 rows of length 1, whatever the dtype they come in."""
+    """The rows scaled to length 1, in float32 whatever their dtype was."""
     return torch.nn.functional.normalize(embeds.float(), dim=-1)
 
 

@@ -1,19 +1,21 @@
-"""Several models' opinions in one ranking."""
+"""One ranking from several models: ensembles of embeddings, and fusion of rankings."""
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ..errors import NewsMatchError
-from ..metrics.scoring import check_list
-from .ranking import MAX_RANK, Ranking, check_distinct
+from .ranking import MAX_RANK, Ranking, check_distinct, check_list
+
+if TYPE_CHECKING:
+    import torch
 
 CONSTANT = 60  # of reciprocal rank fusion, as its authors chose it
 
 
-def ensemble(first: torch.Tensor, second: torch.Tensor, weight: float = 0.5) -> torch.Tensor:
+def ensemble(first: "torch.Tensor", second: "torch.Tensor", weight: float = 0.5) -> "torch.Tensor":
     """Embeddings whose similarities are the weighted average of two models': an ensemble in output space.
 
     With both sides of the data joined like this, the product of a text and a picture is
@@ -32,8 +34,10 @@ def ensemble(first: torch.Tensor, second: torch.Tensor, weight: float = 0.5) -> 
     Raises:
         [`NewsMatchError`]: on a weight outside [0, 1].
     """
+    import torch
+
     if not 0 <= weight <= 1:
-        raise NewsMatchError(f"The weight of an ensemble lies between 0 and 1, not at {weight}.")
+        raise NewsMatchError(f"The weight of an ensemble must lie between 0 and 1, not at {weight}.")
     return torch.cat([math.sqrt(1 - weight) * first, math.sqrt(weight) * second], dim=1)
 
 
@@ -43,7 +47,7 @@ def fuse(
     weights: Sequence[float] | None = None,
     k: int = MAX_RANK,
 ) -> Ranking:
-    """Join the rankings of several models, seeds, alphas or text fields into one.
+    """Fuse the rankings of several models, seeds, alphas or text fields into one.
 
     Each picture of an article gets the weighted mean, over the rankings, of
 
@@ -62,17 +66,17 @@ def fuse(
         method (`str`, *optional*, defaults to `"reciprocal_rank"`):
             One of `FUSIONS`.
         weights (`Sequence[float]`, *optional*):
-            One a ranking; equal by default.
+            One for each ranking; equal by default.
         k (`int`, *optional*, defaults to 100):
-            How many pictures an article.
+            The number of pictures listed for each article.
 
     Returns:
         [`Ranking`] of the articles in the order of the first, with the means as scores.
 
     Raises:
         [`NewsMatchError`]: on fewer than two rankings, rankings of other articles, an article that is ranked twice, a
-            list that repeats a picture, an unknown method, scores that are missing or not finite, weights that are no
-            weights, or `k` below 1.
+            list that repeats a picture, an unknown method, scores that are missing or not finite, weights that are
+            negative, infinite or all 0, or `k` below 1.
     """
     if method not in FUSIONS:
         raise NewsMatchError(f"There is no fusion '{method}'; the methods are {', '.join(FUSIONS)}.")
@@ -117,7 +121,7 @@ def _min_max(scores: np.ndarray) -> tuple[list[float], float]:
 
 
 def _scaled(scores: np.ndarray, centre: float, width: float) -> tuple[list[float], float]:
-    """Normalised scores of a list, and the one of a picture that it lacks."""
+    """The normalised scores of a list, and the score of a picture that it lacks."""
     # the mean of equal numbers may be off by rounding
     values = (scores - centre) / width if scores.min() < scores.max() else np.zeros(len(scores))
     return values.tolist(), float(values.min())
@@ -138,17 +142,17 @@ def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
     if len(weights) != count:
         raise NewsMatchError(f"There are {len(weights)} weights for {count} rankings.")
     if not all(0 <= weight < math.inf for weight in weights) or not sum(weights):
-        raise NewsMatchError(f"Weights are not below 0 and not all 0, unlike {', '.join(map(str, weights))}.")
+        raise NewsMatchError(f"Weights must be 0 or more and not all 0, unlike {', '.join(map(str, weights))}.")
     return [weight / sum(weights) for weight in weights]
 
 
 def _rows(ranking: Ranking, number: int, method: str) -> dict[str, tuple[list[str], np.ndarray]]:
-    """Each article's pictures and their scores; where no scores are needed, zeros."""
+    """The pictures of each article and their scores; zeros where no scores are needed."""
     check_distinct(ranking.article_ids, "article")
     if ranking.scores is None and method != "reciprocal_rank":
         raise NewsMatchError(
-            f"Ranking {number} has no scores, which {method} needs: keep the .parquet file of predict.py beside its"
-            " prediction file, or take reciprocal_rank."
+            f"Ranking {number} has no scores, which {method} needs: keep the .parquet file of `hf-newsmatch predict`"
+            " beside its prediction file, or take reciprocal_rank."
         )
     scores = ranking.scores or [[0.0] * len(names) for names in ranking.image_ids]
     rows = {}

@@ -1,15 +1,22 @@
-"""A published checkpoint at work: the pictures that go with a text."""
+"""Ranking pictures for texts with one checkpoint."""
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.constants import DEFAULT_REVISION, REPOCARD_NAME
 from transformers import CLIPModel, CLIPProcessor
 
 from ..errors import NewsMatchError
+from ..hub.files import Upload, checkpoint_files, refuse_private
+from ..hub.push import check_repo_id, push
+from ..hub.templates import render
 from ..models.loading import best_device, load_clip
+from ..models.weights import check_replaceable, save_checkpoint
+from ..utils.files import atomic_path
 from .embeddings import embed_images, embed_texts
 from .ranking import Ranking, rank
 
@@ -17,8 +24,8 @@ from .ranking import Ranking, rank
 class NewsMatcher:
     """Ranks pictures for news texts with one CLIP checkpoint.
 
-    The numbers are those of plain `transformers`: cosine similarities of `model.get_text_features` and
-    `model.get_image_features`. What it adds are batches, pictures as they come (see [`open_picture`]), and names.
+    The scores are those of plain `transformers`: cosine similarities of `model.get_text_features` and
+    `model.get_image_features`. The class adds batches, pictures in any form (see [`open_picture`]), and ids.
 
     Args:
         model (`CLIPModel`), processor (`CLIPProcessor`):
@@ -40,21 +47,88 @@ class NewsMatcher:
     def from_pretrained(
         cls, name_or_path: str | Path, revision: str | None = None, device: str | torch.device | None = None
     ) -> "NewsMatcher":
-        """Load a checkpoint.
+        """The matcher of a checkpoint.
 
         Args:
             name_or_path (`str` or `Path`):
                 A Hub id, a folder, or `"demo"`, the tiny CLIP inside the package.
             revision (`str`, *optional*):
-                Branch, tag or commit of a Hub id, like `"alpha-0.40"` of a family.
+                Branch, tag or commit of a Hub id, such as the branch `"alpha-0.40"`.
             device (`str` or `torch.device`, *optional*):
-                Where to work; the accelerator by default, when there is one.
+                The device to embed on; by default the accelerator, when there is one.
 
         Raises:
             [`NewsMatchError`]: when there is no such checkpoint, or it is no CLIP.
         """
         model, processor = load_clip(name_or_path, revision)
         return cls(model.to(device or best_device()), processor)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Save the model, in safetensors, and its processor as an ordinary checkpoint that `from_pretrained` loads.
+
+        Args:
+            folder (`str` or `Path`):
+                The folder to write; it appears whole or not at all. An empty folder or another checkpoint is replaced.
+
+        Returns:
+            `Path`: the folder.
+
+        Raises:
+            [`NewsMatchError`]: when the folder holds something else.
+        """
+        check_replaceable(folder)
+        with atomic_path(folder) as temporary:
+            save_checkpoint(self.model, self.processor, temporary)
+        return Path(folder)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = True,
+        token: str | None = None,
+        revision: str = DEFAULT_REVISION,
+        card: str | None = None,
+        license: str | None = None,
+    ) -> str:
+        """Publish the model and its processor, with a model card and nothing else.
+
+        `hf-newsmatch push` publishes an experiment with a card that says how it was trained and scored; this is for a
+        checkpoint at hand.
+
+        Args:
+            repo_id (`str`):
+                `user/name`; made when it is not there.
+            private (`bool`, *optional*, defaults to `True`):
+                Whether the repository is private; one that is public already is refused then.
+            token (`str`, *optional*):
+                By default `HF_TOKEN`, or that of `hf auth login`.
+            revision (`str`, *optional*, defaults to `"main"`):
+                The branch.
+            card (`str`, *optional*):
+                The model card in Markdown. By default the one in the folder that the model was loaded from; without
+                one, a card that says that nothing is recorded.
+            license (`str`, *optional*):
+                The licence that this last card names.
+
+        Returns:
+            `str`: the address of the repository.
+
+        Raises:
+            [`NewsMatchError`]: on whatever the Hub refuses, and when a text would tell of this machine or hold a
+                token.
+        """
+        check_repo_id(repo_id)
+        source = Path(self.model.name_or_path or ".", REPOCARD_NAME)
+        if card is None and self.model.name_or_path and source.is_file():
+            card = source.read_text(encoding="utf-8")
+        branch = None if revision == DEFAULT_REVISION else revision
+        card = card or render("plain", name=repo_id.split("/")[-1], repo_id=repo_id, revision=branch, license=license)
+        with tempfile.TemporaryDirectory() as folder:
+            save_checkpoint(self.model, self.processor, Path(folder))
+            files = {REPOCARD_NAME: card.encode(), **checkpoint_files(Path(folder))}
+            refuse_private(files, [folder, source.parent], token)
+            return push([Upload(revision, files)], repo_id, private, token)
 
     def embed_texts(self, texts: Sequence[str], batch_size: int = 256, progress: bool = False) -> torch.Tensor:
         """Unit-length embeddings of texts, of shape `(texts, d)`, float32 on the CPU."""
@@ -65,7 +139,7 @@ class NewsMatcher:
     ) -> torch.Tensor:
         """Unit-length embeddings of pictures, of shape `(pictures, d)`, float32 on the CPU.
 
-        An archive is embedded once and kept; [`rank`] takes the embeddings in place of the pictures.
+        A collection is embedded once and kept; [`rank`] takes the embeddings in place of the pictures.
         """
         return embed_images(self.model, self.processor, images, batch_size, num_workers, progress)
 
@@ -80,21 +154,21 @@ class NewsMatcher:
 
         Args:
             texts (`Sequence[str]` or `Mapping[str, str]`):
-                The texts, or their ids to them. Without ids, a text's id is its place: `"0"`, `"1"` …
+                The texts, or a mapping of ids to them. Without ids, a text's id is its place: `"0"`, `"1"` …
             images (`Sequence`, `Mapping[str, Any]` or `torch.Tensor` of shape `(pictures, d)`):
-                The pictures in whatever form [`open_picture`] opens, or their ids to them, or what [`embed_images`]
-                made of them. Without ids, a file is its own name and anything else has its place.
+                The pictures in any form that [`open_picture`] opens, a mapping of ids to them, or the embeddings from
+                [`embed_images`]. Without ids, the id of a file is its path and that of anything else its place.
             k (`int`, *optional*, defaults to 10):
-                How many pictures a text; fewer when there are fewer.
+                How many pictures to rank for each text, at most as many as there are.
             image_ids (`Sequence[str]`, *optional*):
                 The ids of the pictures, one each.
 
         Returns:
-            [`Ranking`] with `article_ids`, and for each `image_ids` and `scores`.
+            [`Ranking`]: `article_ids`, and for each of them `image_ids` and `scores`.
 
         Raises:
-            [`NewsMatchError`]: on a text alone in place of several, a picture that cannot be opened, ids that repeat
-                or are not as many as the pictures, or no pictures.
+            [`NewsMatchError`]: on a single text or path in place of a list, a picture that cannot be opened, ids that
+                repeat or are not as many as the pictures, or no pictures.
         """
         if isinstance(texts, str):
             raise NewsMatchError("texts is one string; give a list of them, or a mapping of ids to texts.")

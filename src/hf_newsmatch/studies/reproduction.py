@@ -1,4 +1,4 @@
-"""The paper's experiment as a whole: three data sets, three runs each, and its Tables 1 to 4 beside ours.
+"""The reproduction of the paper: three data sets, three runs each, and its Tables 1 to 4 beside ours.
 
 All figures in this module are those of Fukatsu and Aono, "Image-Text Re-Matching with Zero-shot and Finetuning of
 CLIP" (MediaEval 2022).
@@ -23,9 +23,9 @@ from ..experiment.record import RECORD
 from ..metrics import compare_runs
 from ..metrics.diagnostics import rank_changes, true_ranks
 from ..metrics.tables import metric_label
-from ..report.tables import Cell, Table, interval_cell, number, to_latex, to_markdown
 from ..utils.files import atomic_path, write_json
 from ..utils.resources import resource_dir
+from ..utils.tables import Cell, Table, interval_cell, number, to_latex, to_markdown
 
 logger = logging.getLogger(__name__)
 
@@ -33,33 +33,33 @@ RECIPES = resource_dir("recipes")
 PAPER_METRICS = ("mrr@100", "recall@5", "recall@10", "recall@50", "recall@100")
 PAPER_RUNS = RUNS[:3]
 _RUN_NAMES = dict(zip(PAPER_RUNS, ("zero-shot", "fine-tuning", "WiSE-FT")))
-# what the organisers hand out for each data set, by the names that the recipes give them
+# the files that the organisers hand out for each data set, by their names in the recipes
 _NEEDED = {
     "articles_file": "the linked articles to train and validate on",
     "image_dir": "the pictures",
-    "test_articles_file": "the articles of the test part",
-    "test_images": "the candidate pictures of the test part",
+    "test_articles_file": "the articles of the test split",
+    "test_images": "the candidate pictures of the test split",
 }
 _GOLD = "gold_file"
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the paper reports of a data set.
+    """The results that the paper reports for a data set.
 
     Args:
         title (`str`):
-            What it calls the data set.
+            The paper's name of the data set.
         table (`int`):
-            The number of its table of scores.
+            The number of the table of scores.
         scores (`dict[str, tuple[float, ...]]`):
             Run to its test scores by `PAPER_METRICS`.
         alpha (`float`):
-            That of its WiSE-FT run (section 3.3).
+            Alpha of the WiSE-FT run (section 3.3).
         improvement, decrease (`float`):
-            Its row of Table 4, on its validation part.
+            The row of Table 4, on the validation split.
         demo (`dict[str, Any]`):
-            Flags of `scripts/train.py` for the demo's news that stand in for it.
+            Flags of `hf-newsmatch train` for the demo corpus that stands in for the data set.
     """
 
     title: str
@@ -116,7 +116,7 @@ PAPER: dict[str, Target] = {
 
 
 def find_files(recipe: str | Path, data_root: str | Path) -> dict[str, str]:
-    """The files of a data set below `data_root`, as flags of `scripts/train.py`; the gold only where it is there.
+    """The files of a data set below `data_root`, as flags of `hf-newsmatch train`; the gold only where it exists.
 
     Args:
         recipe (`str` or `Path`):
@@ -125,7 +125,7 @@ def find_files(recipe: str | Path, data_root: str | Path) -> dict[str, str]:
             The folder in place of `data/`.
 
     Raises:
-        [`NewsMatchError`]: naming every file that is missing and what it is.
+        [`NewsMatchError`]: when files are missing; it names each of them and its content.
     """
     values = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
     paths = {name: Path(data_root, *Path(values[name]).parts[1:]) for name in (*_NEEDED, _GOLD)}
@@ -133,41 +133,41 @@ def find_files(recipe: str | Path, data_root: str | Path) -> dict[str, str]:
     if missing:
         raise NewsMatchError(
             f"{'These files are' if len(missing) > 1 else 'A file is'} missing: {', '.join(missing)};"
-            f" {paths[_GOLD]}, the true pictures of the test part, is needed for its scores."
+            f" {paths[_GOLD]}, the true pictures of the test split, is needed for its scores."
         )
     return {name: str(path) for name, path in paths.items() if path.exists()}
 
 
 def collect_results(output_dir: str | Path, seed: int = 0) -> dict[str, Any]:
-    """What a finished run has to compare with the paper.
+    """The results of a finished experiment that are compared with the paper.
 
     Args:
         output_dir (`str` or `Path`):
-            Folder of a run with predictions.
+            Folder of an experiment with predictions.
         seed (`int`, *optional*, defaults to 0):
-            Of the bootstrap.
+            Seed of the bootstrap.
 
     Returns:
-        `dict`, ready for JSON: `"alpha"`, `"scores"` (run to metric to `{"mean", "low", "high"}` on the test part, or
-        `None` without gold), and `"rank_changes"` (as [`rank_changes`], on the validation part as in the paper).
+        `dict`, ready for JSON: `"alpha"`, `"scores"` (run to metric to `{"mean", "low", "high"}` on the test split, or
+        `None` without gold), and `"rank_changes"` (as [`rank_changes`], on the validation split as in the paper).
 
     Raises:
         [`NewsMatchError`]: when one of the three runs is missing, or stale.
     """
     experiment = Experiment.open(output_dir)
-    parts = {}
+    splits = {}
     for split in ("validation", "test"):
         rankings = experiment.rankings(split) if split in experiment.predicted_splits() else {}
         if not set(PAPER_RUNS) <= set(rankings):
-            raise NewsMatchError(f"{output_dir} lacks a run of the {split} part; run scripts/predict.py first.")
-        parts[split] = {run: rankings[run] for run in PAPER_RUNS}
+            raise NewsMatchError(f"{output_dir} lacks a run of the {split} split; run `hf-newsmatch predict` first.")
+        splits[split] = {run: rankings[run] for run in PAPER_RUNS}
     gold = experiment.gold("test")
     scores = None
     if gold is not None:
         ks = [int(metric.split("@")[1]) for metric in PAPER_METRICS if metric.startswith("recall")]
-        compared = compare_runs(parts["test"], gold, ks, experiment.candidates("test"), seed)["runs"]
+        compared = compare_runs(splits["test"], gold, ks, experiment.candidates("test"), seed)["runs"]
         scores = {run: {metric: compared[run][metric] for metric in PAPER_METRICS} for run in PAPER_RUNS}
-    ranks = true_ranks(parts["validation"], experiment.gold("validation"))
+    ranks = true_ranks(splits["validation"], experiment.gold("validation"))
     return {
         "alpha": experiment.record.wise_ft.alpha,
         "scores": scores,
@@ -176,7 +176,7 @@ def collect_results(output_dir: str | Path, seed: int = 0) -> dict[str, Any]:
 
 
 def scores_table(name: str, result: Mapping[str, Any]) -> Table:
-    """Table 1, 2 or 3 of the paper: our test scores, its own, and the difference, run by run."""
+    """Table 1, 2 or 3 of the paper: our test scores, the paper's, and the difference, run by run."""
     target, rows = PAPER[name], []
     for run in PAPER_RUNS:
         ours = result["scores"] and result["scores"][run]
@@ -189,14 +189,14 @@ def scores_table(name: str, result: Mapping[str, Any]) -> Table:
     header = ["run", *map(metric_label, PAPER_METRICS)]
     caption = f"alpha {number(result['alpha'], 2)}, the paper's {target.alpha}; ours with 95 % bootstrap intervals."
     if result["scores"] is None:
-        caption += " The test part has no gold yet, so it cannot be scored."
-    return Table(f"paper-{name}", f"Table {target.table}: {target.title}, test part", header, rows, caption)
+        caption += " The test split has no gold yet, so it cannot be scored."
+    return Table(f"paper-{name}", f"Table {target.table}: {target.title}, test split", header, rows, caption)
 
 
 def changes_tables(results: Mapping[str, Mapping[str, Any]]) -> list[Table]:
     """The paper's Table 4, average improvement and decrease in rank from fine-tuning to WiSE-FT, in both readings."""
     sides = [[kind, "the paper", "difference"] for kind in ("improvement", "decrease")]
-    title = "Table 4: average change in rank from fine-tuning to WiSE-FT, validation part"
+    title = "Table 4: average change in rank from fine-tuning to WiSE-FT, validation split"
     found = "Over the articles that fine-tuning and WiSE-FT both find in the top 100"
     tables = []
     for reading, condition in (
@@ -221,15 +221,15 @@ def _minus(ours: float | None, theirs: float) -> Cell:
 
 
 class Progress:
-    """Which steps of a data set are done, kept in its folder, so that the same command goes on with the others.
+    """The finished steps of a data set, kept in its folder, so that the same command continues with the others.
 
-    Begins a folder that was not begun.
+    Creates the folder and its file when they do not exist.
 
     Args:
         folder (`str` or `Path`):
             The data set's folder.
         flags (`Sequence[str]`):
-            What its training is started with.
+            The flags that its training is started with.
 
     Raises:
         [`NewsMatchError`]: when it was begun with other flags.
@@ -253,7 +253,7 @@ class Progress:
             )
 
     def is_done(self, step: str) -> bool:
-        """Whether a step is done; a training is also when its model was saved just before all ended."""
+        """Whether a step is done; a training also when it ended between saving its model and recording the step."""
         if step == "train" and step not in self.done and (self.folder / RECORD).is_file():
             return Experiment.open(self.folder).has_model("fine_tuned")
         return step in self.done
@@ -269,12 +269,15 @@ class Progress:
 
 @dataclass
 class Reproduction:
-    """What came of the three data sets.
+    """The results of the three data sets.
 
     Args:
-        results (`dict[str, dict]`): Data set to what [`collect_results`] found.
-        failed (`dict[str, str]`): Data set to why it failed.
-        tables (`list[Table]`): Our numbers beside the paper's.
+        results (`dict[str, dict]`):
+            Data set to its results by [`collect_results`].
+        failed (`dict[str, str]`):
+            Data set to the message it failed with.
+        tables (`list[Table]`):
+            Our numbers beside the paper's.
     """
 
     results: dict[str, dict[str, Any]]
@@ -283,16 +286,16 @@ class Reproduction:
 
 
 def reproduce(args: ReproduceArguments, train_flags: Sequence[str] = ()) -> Reproduction:
-    """Take each data set through all steps, as far as that is not done, and compare with the paper.
+    """Take each data set through all steps that are not done yet, and compare the results with the paper.
 
-    A data set that fails is left and the others go on. Writes `OUTPUT_DIR/tables.md`, `tables.tex` and
+    When a data set fails, the others continue. Writes `OUTPUT_DIR/tables.md`, `tables.tex` and
     `reproduce.json`.
 
     Args:
         args ([`ReproduceArguments`]):
-            Which data sets, from where, into which folder.
+            The data sets, and the folders to read from and to write to.
         train_flags (`Sequence[str]`, *optional*):
-            Further flags of `hf-newsmatch train`.
+            More flags of `hf-newsmatch train`.
     """
     output_dir = Path(args.output_dir)
     made = Reproduction({}, {}, [])
@@ -327,10 +330,10 @@ def data_flags(name: str, args: ReproduceArguments) -> list[str]:
 
 
 def run_steps(name: str, args: ReproduceArguments, flags: list[str]) -> None:
-    """Train, interpolate, predict, evaluate and report, as far as that is not done.
+    """Train, interpolate, predict, evaluate and report, skipping the steps that are done.
 
     Raises:
-        [`NewsMatchError`]: when a step fails; its own words are above.
+        [`NewsMatchError`]: when a step fails, whose own message comes first.
     """
     folder = Path(args.output_dir) / name
     if args.overwrite:
@@ -352,5 +355,5 @@ def run_steps(name: str, args: ReproduceArguments, flags: list[str]) -> None:
             continue
         logger.info("%s: %s.", name, step)
         if subprocess.run(command).returncode:
-            raise NewsMatchError(f"it ended in `hf-newsmatch {step}`, see above; the same command goes on there.")
+            raise NewsMatchError(f"`hf-newsmatch {step}` failed, see above; the same command continues there.")
         progress.finish(step)

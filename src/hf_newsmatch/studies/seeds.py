@@ -1,4 +1,4 @@
-"""The demo repeated over several corpora: test scores, rules for alpha, and every re-ranking."""
+"""The study of corpus seeds: test scores, rules for alpha, and every re-ranking over several demo corpora."""
 
 import json
 import logging
@@ -6,25 +6,26 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from ..configs import StudyArguments
 from ..data.splits import chronological_slices
 from ..errors import NewsMatchError
 from ..experiment.folder import Experiment
 from ..experiment.forward_chaining import fine_tune_again, sweep_folds
+from ..merging.curve import AlphaSweep
 from ..merging.selection import RULES, check_metric, choose_alpha
-from ..merging.sweep import AlphaSweep, sweep_alpha, sweep_towers
+from ..merging.sweep import sweep_alpha, sweep_towers
 from ..metrics import bootstrap_intervals
 from ..metrics.tables import metric_label
 from ..utils.files import write_json
+from ..utils.tables import Cell, Table, interval_cell, number
 from . import reranking as rerank_study
 
 logger = logging.getLogger("hf_newsmatch.study")
@@ -32,14 +33,19 @@ logger = logging.getLogger("hf_newsmatch.study")
 
 @dataclass
 class Study:
-    """What a study found.
+    """The results of a study.
 
     Args:
-        results (`dict[int, dict]`): Corpus seed to its alpha and test scores.
-        summary (`dict`): Run, or difference of two, to metric to mean and standard deviation over the corpora.
-        rules (`dict`): Rule for alpha to what [`summarise_rules`] says of it.
-        rerankings (`dict`): Variant to what [`reranking.summarise`] says of it.
-        articles (`dict[str, int]`): Variant to the test articles of all corpora.
+        results (`dict[int, dict]`):
+            Corpus seed to its alpha and test scores.
+        summary (`dict`):
+            Run, or difference of two, to metric to mean and standard deviation over the corpora.
+        rules (`dict`):
+            Rule for alpha to its summary by [`summarise_rules`].
+        rerankings (`dict`):
+            Variant to its summary by [`reranking.summarise`].
+        articles (`dict[str, int]`):
+            Variant to the number of test articles of all corpora.
     """
 
     results: dict[int, dict[str, Any]]
@@ -50,12 +56,12 @@ class Study:
 
 
 def run_study(args: StudyArguments) -> Study:
-    """Take every corpus through all steps, as far as that is not done, and summarise what came of them.
+    """Take every corpus through all steps that are not done yet, and summarise the results.
 
     Writes `OUTPUT_DIR/study.json`.
 
     Raises:
-        [`NewsMatchError`]: on an unknown metric, too few slices, or a step that fails; its own words are above.
+        [`NewsMatchError`]: on an unknown metric, too few slices, or a step that fails, whose own message comes first.
     """
     check_metric(args.alpha_metric)
     if args.alpha_slices < 2:
@@ -102,7 +108,7 @@ def run_steps(folder: Path, recipe: str, seed: int) -> None:
     for step, *flags in steps:
         command = [sys.executable, "-m", "hf_newsmatch", step, *flags, "--output_dir", str(folder)]
         if subprocess.run(command).returncode:
-            raise NewsMatchError(f"Corpus seed {seed} ended in {step}; see above.")
+            raise NewsMatchError(f"Corpus seed {seed} failed in `hf-newsmatch {step}`; see its message above.")
 
 
 def read(file: Path) -> Any:
@@ -111,17 +117,18 @@ def read(file: Path) -> Any:
 
 
 def choose_by_every_rule(experiment: Experiment, metric: str, slices: int) -> dict[str, Any]:
-    """What each rule chooses on one corpus, and what every article of the test part scores with it.
+    """Choose alpha by each rule on one corpus, and score every article of the test split with it.
 
     Returns:
         `dict`: `"image_ids"` (the picture of each test article), `"alphas"` (by rule) and `"scores"` (by rule and
-        metric, an array over the articles). The oracle takes, for each metric, the best alpha of the test part.
+        metric, an array over the articles). The oracle takes, for each metric, the best alpha of the test split.
     """
     data, folder = experiment.data(), experiment.output_dir / "sweeps"
     sort_by = experiment.record.data.arguments.sort_by
     ends = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
-    common = {"text_fields": experiment.text_fields, "zero_shot_revision": experiment.revision("zero_shot")}
-    part = data.parts["test"]
+    revision = experiment.revision("zero_shot")
+    common: dict[str, Any] = {"text_fields": experiment.text_fields, "zero_shot_revision": revision}
+    part = data.splits["test"]
     on_test = partial(sweep_alpha, *ends, part.articles, candidates=part.images, gold=part.gold, **common)
 
     validation = keep(folder / "validation.npz", lambda: sweep_alpha(*ends, data.validation, **common))
@@ -138,14 +145,14 @@ def choose_by_every_rule(experiment: Experiment, metric: str, slices: int) -> di
                 fold.save(file)
     folds = list(map(AlphaSweep.load, files))
 
-    parts = chronological_slices(data.validation, slices, sort_by)
-    alphas = {rule: choose_alpha(validation, rule, metric, parts, folds) for rule in RULES}
+    rows = chronological_slices(data.validation, slices, sort_by)
+    alphas = {rule: choose_alpha(validation, rule, metric, rows, folds) for rule in RULES}
     scores = {
         rule: {name: test.scores[name][test.alphas.index(alpha)] for name in test.scores}
         for rule, alpha in alphas.items()
     }
     pair = alphas["best, per tower"] = choose_alpha(towers, "best", metric)
-    of_pair = keep(folder / "test_{:g}_{:g}.npz".format(*pair), lambda: on_test(alphas=[pair]))
+    of_pair = keep(folder / f"test_{alpha_label(pair).replace('/', '_')}.npz", lambda: on_test(alphas=[pair]))
     scores["best, per tower"] = {name: rows[0] for name, rows in of_pair.scores.items()}
     scores["oracle"] = {name: rows[rows.mean(axis=1).argmax()] for name, rows in test.scores.items()}
     alphas["oracle"] = test.alphas[int(test.scores[metric].mean(axis=1).argmax())]
@@ -153,16 +160,16 @@ def choose_by_every_rule(experiment: Experiment, metric: str, slices: int) -> di
 
 
 def keep(file: Path, make: Callable[[], AlphaSweep]) -> AlphaSweep:
-    """The sweep in a file, made first when there is none."""
+    """The sweep in a file; made and saved first when the file does not exist."""
     if not file.is_file():
         make().save(file)
     return AlphaSweep.load(file)
 
 
 def summarise(results: dict[int, dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Mean and standard deviation over the seeds, of each run and of each difference between two, by metric."""
+    """The mean and standard deviation over the seeds of each run and of each difference between two, by metric."""
     summary: dict[str, dict[str, dict[str, float]]] = {}
-    scores = {}
+    scores: dict[tuple[str, str], dict[int, float]] = {}
     for seed, result in results.items():
         for name, row in result["test"]["runs"].items():
             for metric, interval in row.items():
@@ -180,17 +187,17 @@ def summarise(results: dict[int, dict[str, Any]]) -> dict[str, dict[str, dict[st
 
 
 def mean_and_deviation(values: np.ndarray) -> dict[str, float]:
-    """Over the seeds."""
+    """The mean and standard deviation of values, one for each seed."""
     return {"mean": float(values.mean()), "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
 
 
 def summarise_rules(chosen: dict[int, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """For each rule its alphas, mean and standard deviation over the seeds, and its difference to the paper's rule.
+    """The alphas of each rule, its mean and standard deviation over the seeds, and its difference to the paper's rule.
 
-    The intervals of the differences are those of all seeds' test articles together, pictures drawn whole: how sure one
-    may be of these corpora, not of another's.
+    The intervals of the differences are over the test articles of all seeds together, clustered by picture: they tell
+    the certainty about these corpora, not about others.
     """
-    # a picture of one corpus is none of another's
+    # corpora share no pictures, whatever their ids
     clusters = [(seed, image_id) for seed, result in chosen.items() for image_id in result["image_ids"]]
     first = next(iter(chosen.values()))["scores"]
     columns = {
@@ -219,54 +226,42 @@ def summarise_rules(chosen: dict[int, dict[str, Any]]) -> dict[str, dict[str, An
 
 
 def table(summary: dict[str, dict[str, dict[str, float]]], results: dict[int, dict[str, Any]]) -> Table:
-    """The summary for the terminal."""
+    """The table of a summary by [`summarise`]."""
     alphas = ", ".join(f"{result['alpha']:g}" for result in results.values())
-    output = Table(
-        title=f"Test part, mean ± standard deviation over {len(results)} corpora",
-        caption=f"Corpus seeds {', '.join(map(str, results))}; alphas chosen on validation: {alphas}.",
-    )
-    add_metrics(output, "run", next(iter(summary.values())))
-    for name, row in summary.items():
-        sign = "+" if "−" in name else ""
-        output.add_row(name.replace(" − ", "\n− "), *(mean_cell(value, sign) for value in row.values()))
-    return output
+    title = f"Test split, mean ± standard deviation over {len(results)} corpora"
+    caption = f"Corpus seeds {', '.join(map(str, results))}; alphas chosen on validation: {alphas}."
+    rows = [
+        [Cell(name.replace(" − ", "\n− ")), *(mean_cell(value, "+" if "−" in name else "") for value in row.values())]
+        for name, row in summary.items()
+    ]
+    return Table("seeds", title, _header("run", next(iter(summary.values()))), rows, caption)
 
 
 def rules_table(rules: dict[str, dict[str, Any]], metric: str) -> Table:
-    """What the rules for alpha came to, for the terminal."""
+    """The table of the rules for alpha: their scores, and their differences to the paper's rule."""
     alphas = "; ".join(f"{rule}: {', '.join(map(alpha_label, row['alphas']))}" for rule, row in rules.items())
-    output = Table(
-        title=f"Test part by rule for alpha (by validation {metric_label(metric)}), mean ± standard deviation",
-        caption="Differences with 95 % bootstrap intervals over the test articles of all corpora. The oracle is the"
-        f" best of the eleven alphas on the test part itself, in each column its own. Alphas: {alphas}.",
+    title = f"Test split by rule for alpha (by validation {metric_label(metric)}), mean ± standard deviation"
+    caption = (
+        "Differences with 95 % bootstrap intervals over the test articles of all corpora. The oracle is the best of"
+        f" the eleven alphas on the test split itself, in each column its own. Alphas: {alphas}."
     )
-    add_metrics(output, "rule", rules["best"]["scores"])
-    for rule, row in rules.items():
-        output.add_row(rule.replace(", ", ",\n"), *map(mean_cell, row["scores"].values()))
+    rows = [[Cell(rule.replace(", ", ",\n")), *map(mean_cell, row["scores"].values())] for rule, row in rules.items()]
     for rule, row in rules.items():
         if rule != "best":
-            cells = (
-                "{mean:+.3f}\n{low:+.3f}\nto {high:+.3f}".format(
-                    **{name: round(value, 3) + 0.0 for name, value in interval.items()}
-                )
-                for interval in row["minus_best"].values()
-            )
-            output.add_row(f"{rule}\n− best", *cells)
-    return output
+            cells = (interval_cell(interval, "+") for interval in row["minus_best"].values())
+            rows.append([Cell(f"{rule}\n− best"), *cells])
+    return Table("rules", title, _header("rule", rules["best"]["scores"]), rows, caption)
 
 
-def add_metrics(output: Table, first: str, metrics: Any) -> None:
-    """The heading: what the rows are, and a column a metric."""
-    output.add_column(first)
-    for metric in metrics:
-        output.add_column(metric_label(metric).replace("@", "\n@"), justify="right", no_wrap=True)
+def _header(first: str, metrics: Iterable[str]) -> list[str]:
+    return [first, *map(metric_label, metrics)]
 
 
-def mean_cell(value: dict[str, float], sign: str = "") -> str:
-    """Mean and standard deviation, one below the other."""
-    return f"{round(value['mean'], 3) + 0.0:{sign}.3f}\n±{value['std']:.3f}"
+def mean_cell(value: dict[str, float], sign: str = "") -> Cell:
+    """A cell with a mean and, as its detail, the standard deviation."""
+    return Cell(number(value["mean"], sign=sign), f"±{number(value['std'])}")
 
 
 def alpha_label(alpha: float | tuple[float, float]) -> str:
-    """An alpha, or the two of the towers."""
+    """An alpha, or the two of the towers, as text."""
     return "/".join(f"{value:g}" for value in alpha) if isinstance(alpha, tuple) else f"{alpha:g}"

@@ -1,4 +1,4 @@
-"""From rows of the schema to a batch that CLIP reads."""
+"""Batches for CLIP from rows of the schema."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ def stable_id(value: str) -> int:
 
 @dataclass
 class ContrastiveCollator:
-    """Decodes the pictures, joins and tokenizes the texts, and says which rows share a picture or a text.
+    """Makes a batch: decodes the pictures, joins and tokenizes the texts, and gives equal ones equal ids.
 
     Texts are padded to the longest of the batch and cut at the tokenizer's `model_max_length`.
 
@@ -27,12 +27,11 @@ class ContrastiveCollator:
         processor (`ProcessorMixin`):
             The checkpoint's processor.
         text_fields (`Sequence[str]`, *optional*, defaults to `("title", "text")`):
-            The columns that make up what CLIP reads.
+            The columns that the text tower reads.
 
-    Returns, when called on a list of rows with the columns `article_id`, `image` (or `pixels`, see
-    [`cache_pictures`]), `image_id` and the text fields, the
-    processor's `pixel_values`, `input_ids` and `attention_mask`, `image_ids` and `text_ids` (int64, shape `(batch,)`),
-    and `article_ids` (a list of strings).
+    It is called on a list of rows with the columns `article_id`, `image` (or `pixels`, see [`cache_pictures`]),
+    `image_id` and the text fields, and returns the processor's `pixel_values`, `input_ids` and `attention_mask`,
+    `image_ids` and `text_ids` (int64, shape `(batch,)`), and `article_ids` (a list of strings).
     """
 
     processor: ProcessorMixin

@@ -1,4 +1,4 @@
-"""Several processes: the rows of the others, with a gradient that finds its way back, and how to end."""
+"""Several processes: gathering rows of all of them with their gradients, and ending one."""
 
 import atexit
 import os
@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import torch
 import torch.distributed as dist
+from torch.distributed._functional_collectives import all_gather_single_autograd
 
 
 def world() -> tuple[int, int]:
@@ -19,7 +20,7 @@ def world() -> tuple[int, int]:
 def gather(tensor: torch.Tensor) -> torch.Tensor:
     """The rows of all processes, in the order of their ranks; the tensor itself when there is one process.
 
-    Each row's gradient is the sum of what every process's loss says of it, so that the mean of the processes'
+    Each row's gradient is the sum of the gradients of all processes' losses, so that the mean of the processes'
     gradients, which data-parallel training takes, is the gradient of the mean of their losses.
 
     Args:
@@ -29,11 +30,11 @@ def gather(tensor: torch.Tensor) -> torch.Tensor:
     Returns:
         `torch.Tensor` of shape `(processes * n, ...)`.
     """
-    return _Gather.apply(tensor) if world()[1] > 1 else tensor
+    return all_gather_single_autograd(tensor, 0, dist.group.WORLD) if world()[1] > 1 else tensor
 
 
 def leave(code: int = 0) -> NoReturn:
-    """End a process whose group is closed, after everything that is due at exit, but without the interpreter's end.
+    """End a process whose group is closed: run what is registered for exit, but skip the interpreter's shutdown.
 
     Now and then a thread that gloo has left behind aborts an interpreter that shuts down, and with it the launch.
     """
@@ -41,18 +42,3 @@ def leave(code: int = 0) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, tensor: torch.Tensor) -> torch.Tensor:
-        parts = [torch.empty_like(tensor) for _ in range(world()[1])]
-        dist.all_gather(parts, tensor.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
-        gradient = gradient.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(gradient)
-        rank, processes = world()
-        return gradient.chunk(processes)[rank]

@@ -2,7 +2,7 @@
 Learning Batch Size under Memory Limited Setup", section 3.2).
 
 The loss of a contrastive batch needs all its embeddings at once, but not all activations: embed chunk by chunk without
-a graph, take the loss's gradient at the embeddings, then embed each chunk again and send its gradient on.
+a graph, take the loss's gradient at the embeddings, then embed each chunk again and propagate its gradient.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -28,17 +28,17 @@ def backward_in_chunks(
 
     Args:
         model (`Callable`):
-            CLIP, maybe wrapped for data-parallel training; called with a chunk of `inputs`.
+            CLIP, possibly wrapped for data-parallel training; called with a chunk of `inputs`.
         inputs (`Mapping[str, torch.Tensor]`):
-            The batch, all of the same first dimension.
+            The batch: tensors with the same first dimension.
         loss_function (`Callable`):
-            From `image_embeds` and `text_embeds` of the whole batch to the scalar loss; uses `logit_scale`.
+            The scalar loss of `image_embeds` and `text_embeds` of the whole batch; uses `logit_scale`.
         logit_scale (`torch.nn.Parameter`):
-            The one parameter that the loss uses itself.
+            The only parameter that the loss itself uses.
         chunk_size (`int`):
             Pairs in memory at a time.
         backward (`Callable`):
-            What calls `backward` on a scalar (scales it before, with float16).
+            Called with a scalar to run its backward pass (with float16 it scales the scalar before).
         no_sync (`Callable`, *optional*):
             A context in which data-parallel training does not exchange gradients; used for all chunks but the last.
 
@@ -81,7 +81,7 @@ def _embed(model: Callable[..., object], chunk: Mapping[str, torch.Tensor]) -> t
 
 
 class _RandomState:
-    """What the random generators of the CPU and of the tensors' devices would draw next."""
+    """The state of the random generators of the CPU and of the tensors' devices."""
 
     def __init__(self, *tensors: torch.Tensor):
         self.cpu = torch.get_rng_state()

@@ -1,16 +1,17 @@
-"""How a training went: its learning curve as a table, and which epoch was kept and why."""
+"""The learning curve of a training as a table, and the epoch whose weights were kept."""
 
-from rich.table import Table
-from transformers import TrainerState, TrainingArguments
+from transformers import TrainerState
 
 from ..metrics.tables import metric_label
+from ..utils.tables import Cell, Table
+from .arguments import ContrastiveTrainingArguments
 
 _ROWS = 20
 _SHOWN = {
     "loss": "training\nloss",
     "eval_loss": "validation\nloss",
-    "eval_mrr@100": metric_label("mrr@100").replace("@", "\n@"),
-    "eval_recall@1": metric_label("recall@1").replace("@", "\n@"),
+    "eval_mrr@100": metric_label("mrr@100"),
+    "eval_recall@1": metric_label("recall@1"),
     "logit_scale": "logit\nscale",
     "grad_norm": "gradient\nnorm",
     "pictures_per_second": "pictures\na second",
@@ -19,7 +20,7 @@ _SHOWN = {
 
 
 def curve(state: TrainerState) -> list[dict[str, float]]:
-    """What was logged at each evaluation, and last before it, in order: `epoch`, `step` and the names as logged."""
+    """The logged values of each evaluation and of the training before it, in order, by the names of the log."""
     rows, row = [], {}
     for entry in state.log_history:
         row.update(entry)
@@ -29,35 +30,37 @@ def curve(state: TrainerState) -> list[dict[str, float]]:
     return rows
 
 
-def curve_table(state: TrainerState, args: TrainingArguments) -> Table:
-    """The learning curve, the kept epoch marked; of a long one every few epochs."""
+def curve_table(state: TrainerState, args: ContrastiveTrainingArguments) -> Table:
+    """The learning curve as a table that marks the kept epoch; a long one shows every few epochs."""
     rows = curve(state)
-    table = Table(title="Learning curve", caption=f"◀ {what_was_kept(state, args)}.")
     names = [name for name in _SHOWN if any(name in row for row in rows)]
-    table.add_column("epoch", justify="right")
-    for name in names:
-        table.add_column(_SHOWN[name], justify="right")
-    table.add_column()
+    shown = []
     every = -(-len(rows) // _ROWS)
     for number, row in enumerate(rows, start=1):
         kept = _has_best(state, args) and row["step"] == state.best_global_step
         if kept or number % every == 0 or number in (1, len(rows)):
             values = [f"{row[name]:.3f}" if name in row else "" for name in names]
-            table.add_row(f"{row['epoch']:g}", *values, "◀" if kept else "", style="bold" if kept else None)
-    return table
+            cells = [f"{row['epoch']:g}", *values, "◀" if kept else ""]
+            shown.append([Cell(text, best=kept) for text in cells])
+    header, caption = ["epoch", *(_SHOWN[name] for name in names), ""], f"◀ {kept_weights(state, args)}."
+    return Table("learning-curve", "Learning curve", header, shown, caption, name_columns=0)
 
 
-def what_was_kept(state: TrainerState, args: TrainingArguments) -> str:
-    """Which epoch's weights were kept, and why."""
+def kept_weights(state: TrainerState, args: ContrastiveTrainingArguments) -> str:
+    """A phrase that says which epoch's weights were kept, and why."""
     if not _has_best(state, args):
         return "the last epoch's weights"
-    epoch = next(row["epoch"] for row in curve(state) if row["step"] == state.best_global_step)
+    rows = curve(state)
+    epoch = next(row["epoch"] for row in rows if row["step"] == state.best_global_step)
     extreme = "highest" if args.greater_is_better else "lowest"
+    last = rows[-1]["epoch"]
+    early = args.early_stopping_patience is not None and last < args.num_train_epochs
     return (
         f"epoch {epoch:g} of {args.num_train_epochs:g}, with the {extreme} validation"
-        f" {args.metric_for_best_model.removeprefix('eval_')}, {state.best_metric:.4f}"
+        f" {str(args.metric_for_best_model).removeprefix('eval_')}, {state.best_metric:.4f}"
+        + (f"; stopped early after epoch {last:g}" if early else "")
     )
 
 
-def _has_best(state: TrainerState, args: TrainingArguments) -> bool:
+def _has_best(state: TrainerState, args: ContrastiveTrainingArguments) -> bool:
     return args.load_best_model_at_end and state.best_metric is not None

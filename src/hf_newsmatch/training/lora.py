@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, Hu et al. 2021) through peft, and their way back into an ordinary CLIP checkpoint."""
+"""Low-rank adapters (LoRA, Hu et al. 2021) through peft, and merging them into an ordinary CLIP checkpoint."""
 
 import copy
 import warnings
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def add_lora(model: CLIPModel, rank: int, alpha: float | None = None, dropout: float = 0.0) -> "PeftModel":
-    """Put adapters on the layers of CLIP that train, and freeze all else.
+    """Put adapters on the layers of CLIP that train, and freeze all other weights.
 
-    Adapted are all linear modules of these layers, in attention and MLP: with fewer, LoRA falls behind full
-    fine-tuning (Dettmers et al. 2023, section 4). A new adapter changes nothing yet. Its first values are random.
+    All linear modules of these layers, in attention and MLP, are adapted: with fewer, LoRA falls behind full
+    fine-tuning (Dettmers et al. 2023, section 4). A new adapter has random values but leaves the outputs unchanged.
 
     Args:
         model (`CLIPModel`):
@@ -30,27 +30,27 @@ def add_lora(model: CLIPModel, rank: int, alpha: float | None = None, dropout: f
             Dropout before the adapters.
 
     Raises:
-        [`NewsMatchError`]: without peft, or when no layer of the model trains.
+        [`NewsMatchError`]: when peft is not installed, or no layer of the model trains.
     """
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise NewsMatchError("--lora_rank needs peft; pip install 'hf-newsmatch[peft]'.") from error
+        raise NewsMatchError("--lora_rank needs peft; pip install 'hf-newsmatch[peft]' brings it.") from error
 
     modules = list(trained_linears(model))
     if not modules:
-        raise NewsMatchError("--lora_rank adapts layers, and none of this model trains; unfreeze some.")
+        raise NewsMatchError("--lora_rank adapts layers, but none of this model trains; unfreeze some.")
     alpha = rank if alpha is None else alpha
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules)
     with warnings.catch_warnings():
-        # peft asks for it by the name that transformers is giving up
+        # peft still asks transformers for a deprecated attribute
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         return get_peft_model(model, config)
 
 
 def merged(model: "CLIPModel | PeftModel") -> CLIPModel:
-    """An ordinary CLIP of the same outputs, with the adapters added to its weights; the model itself if it has none.
+    """An ordinary CLIP with the same outputs: the adapters added to its weights, or the model itself without adapters.
 
-    With adapters it is a copy, so that training could go on. What was not adapted has the base's very weights.
+    A model with adapters is copied, so that its training can continue. Weights without an adapter stay as they were.
     """
     return model if isinstance(model, CLIPModel) else copy.deepcopy(model).merge_and_unload()

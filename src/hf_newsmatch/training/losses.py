@@ -1,4 +1,4 @@
-"""The contrastive objective CLIP is fine-tuned with."""
+"""The contrastive loss that CLIP is fine-tuned with."""
 
 import math
 
@@ -21,9 +21,9 @@ def contrastive_loss(
 ) -> torch.Tensor:
     r"""Symmetric InfoNCE over the matching pairs of a batch (Radford et al. 2021, figure 3), in float32.
 
-    Row `i` of both matrices is a pair; every other combination is a negative, except those that are none: two articles
-    published with the same picture, or two pictures with the same text. Such an off-diagonal pair leaves the
-    denominators of both directions. Without duplicates the value is that of `CLIPModel(..., return_loss=True)`.
+    Row `i` of both matrices is a pair, and every other combination is a negative, except two articles published with
+    the same picture or two pictures with the same text: such a combination is left out of the denominators of both
+    directions. Without duplicates the value is that of `CLIPModel(..., return_loss=True)`.
 
     Args:
         image_embeds (`torch.Tensor` of shape `(n, d)`):
@@ -31,21 +31,21 @@ def contrastive_loss(
         text_embeds (`torch.Tensor` of shape `(n, d)`):
             Unit-length text embeddings of the same pairs.
         logit_scale (`torch.Tensor`, scalar):
-            The logarithm of the factor on the cosine similarities, as CLIP stores it; taken as at most ln 100.
+            The logarithm of the factor on the cosine similarities, as CLIP stores it; larger values count as ln 100.
         image_ids (`torch.Tensor` of shape `(n,)`, int64, *optional*):
             Equal values mean the same picture.
         text_ids (`torch.Tensor` of shape `(n,)`, int64, *optional*):
             Equal values mean the same text.
         across_processes (`bool`, *optional*, defaults to `False`):
-            Whether the batch is that of all processes together, each giving its rows (as many in every process). Each
-            then computes the loss of its own rows against all columns: the mean of the processes' losses is the loss
-            of the whole batch in one process, and the mean of their gradients is its gradient.
+            Whether the batch consists of the rows of all processes, equally many of each. Each process then computes
+            the loss of its own rows against all columns: the mean of the processes' losses is the loss of the whole
+            batch in one process, and the mean of their gradients is its gradient.
 
     Returns:
         `torch.Tensor`: the scalar float32 loss (nats), the mean of both directions' cross entropies.
     """
     rank = distributed.world()[0] if across_processes else 0
-    gather = distributed.gather if across_processes else _itself
+    gather = distributed.gather if across_processes else _unchanged
     # autocast would turn the products into half precision whatever the dtype of their factors
     with torch.autocast(device_type=image_embeds.device.type, enabled=False):
         image_embeds, text_embeds = image_embeds.float(), text_embeds.float()
@@ -64,5 +64,5 @@ def contrastive_loss(
         return (F.cross_entropy(per_text, targets) + F.cross_entropy(per_image, targets)) / 2
 
 
-def _itself(tensor: torch.Tensor) -> torch.Tensor:
+def _unchanged(tensor: torch.Tensor) -> torch.Tensor:
     return tensor

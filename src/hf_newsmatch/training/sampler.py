@@ -1,4 +1,4 @@
-"""The order of training: batches without the same picture or the same text twice."""
+"""The order of the training pairs: batches without the same picture or the same text twice."""
 
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
@@ -10,10 +10,10 @@ from torch.utils.data import Sampler
 class DistinctBatchSampler(Sampler[int]):
     """A random order of rows in which each run of `batch_size` rows has no picture and no text twice.
 
-    A pair whose picture or text is in the batch already waits for a later one. Only when nothing else is left, at the
-    end of an epoch, or with a picture of more rows than there are batches, do such pairs meet; [`contrastive_loss`]
-    does not take them for negatives. The order depends on the seed and the epoch alone, so every process draws the
-    same, and takes its slices of it.
+    A pair whose picture or text is already in the batch waits for a later one. Such pairs share a batch only when no
+    others are left, at the end of an epoch or with a picture of more rows than there are batches;
+    [`contrastive_loss`] does not count them as negatives. The order depends on the seed and the epoch alone, so every
+    process draws the same order and takes its slices of it.
 
     Args:
         image_ids (`Sequence[Hashable]`):
@@ -21,9 +21,9 @@ class DistinctBatchSampler(Sampler[int]):
         texts (`Sequence[Hashable]`):
             The text of each row.
         batch_size (`int`):
-            Pairs that meet in one loss: those of all processes together.
+            Pairs of one loss, of all processes together.
         seed (`int`, *optional*, defaults to 0):
-            Of the order.
+            The seed of the order.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class DistinctBatchSampler(Sampler[int]):
             batch: list[int] = []
             images, texts = set(), set()
             passed: deque[int] = deque()
-            # those who waited come first; each is looked at once
+            # pairs that waited come first; each is considered once
             for queue in (waiting, fresh):
                 while queue and len(batch) < self.batch_size:
                     row = queue.popleft()

@@ -1,9 +1,9 @@
 """Translation of news texts with Marian models: sentence by sentence, each once, cached by content.
 
-The way of a text: split it into sentences ([`sentences`]), set aside what is not to be translated ([`protection`]),
-look up what was translated before ([`cache`]), generate the rest in batches ([`backends`]), refuse what no translation
-can be ([`guard`]), and join the sentences again ([`translator`]). [`dataset`] does this for the rows of a data set,
-[`road`] for the data of a run.
+A text is split into sentences ([`sentences`]); addresses and numbers are protected ([`protection`]); sentences that
+were translated before come from the cache ([`cache`]) and the others from the model, in batches ([`backends`]);
+outputs that cannot be translations are refused ([`guard`]); and the sentences are joined again ([`translator`]).
+[`dataset`] does this for the rows of a data set.
 """
 
 from .dataset import translate_dataset

@@ -1,4 +1,4 @@
-"""What runs the model: PyTorch through transformers, or CTranslate2."""
+"""The backends that run the model: PyTorch through transformers, or CTranslate2."""
 
 import copy
 import ctypes
@@ -27,7 +27,7 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 class Backend(Protocol):
     """Generates translations of batches of sentences. Its model is loaded when the first batch comes.
 
-    `settings` is what its output depends on beside the checkpoint.
+    `settings` are the settings, beside the checkpoint, that its output depends on.
     """
 
     settings: dict[str, Any]
@@ -36,19 +36,24 @@ class Backend(Protocol):
         """The token ids of the best translation of each sentence, without those that begin and end it.
 
         Args:
-            batch (`Sequence[Sequence[int]]`): The token ids of the sentences.
-            limit (`int`): The tokens after which each is stopped, the one that ends it included.
+            batch (`Sequence[Sequence[int]]`):
+                The token ids of the sentences.
+            limit (`int`):
+                The number of tokens after which each output is stopped, the end token included.
         """
 
 
 class TorchBackend:
-    """`model.generate` of transformers.
+    """The backend of PyTorch, `model.generate` of transformers.
 
     Args:
-        checkpoint ([`MarianCheckpoint`]): The checkpoint.
-        device (`torch.device`): Where the work is done.
-        dtype (`str`): `"float32"`, or `"float16"` or `"bfloat16"`, which change about one sentence in a hundred and,
-            where they do, let it depend on its batch.
+        checkpoint ([`MarianCheckpoint`]):
+            The checkpoint.
+        device (`torch.device`):
+            The device of the model.
+        dtype (`str`):
+            `"float32"`, or `"float16"` or `"bfloat16"`, which change about one sentence in a hundred and make such a
+            sentence depend on its batch.
     """
 
     def __init__(self, checkpoint: MarianCheckpoint, device: torch.device, dtype: str = "float32"):
@@ -84,18 +89,18 @@ class TorchBackend:
             attention_mask=mask.to(self.device),
             generation_config=settings,
             logits_processor=self._processors(settings),
-            past_key_values=EncoderDecoderCache(DynamicCache(), _SharedByBeams()),
+            past_key_values=EncoderDecoderCache(DynamicCache(), _BeamSharedCache()),
         )
         ends = {config.eos_token_id, config.pad_token_id}
         return [[token for token in row if token not in ends] for row in output[:, 1:].tolist()]
 
     def _processors(self, settings: GenerationConfig) -> LogitsProcessorList:
-        """What changes the scores beside the settings; it may take settings over, which are for this batch alone."""
+        """The logits processors that replace slower ones: the settings, which are for this batch alone, lose those."""
         words = settings.bad_words_ids
         if not words or any(len(word) > 1 for word in words):
             return LogitsProcessorList()
         settings.bad_words_ids = None
-        return LogitsProcessorList([_Ban([word[0] for word in words])])
+        return LogitsProcessorList([_BanTokens([word[0] for word in words])])
 
 
 def _transpose_head(model: torch.nn.Module) -> None:
@@ -108,7 +113,7 @@ def _transpose_head(model: torch.nn.Module) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep what is freed, up to a gigabyte, for this process's next use.
+    """Let glibc keep freed memory, up to a gigabyte, for this process's next use.
 
     A step makes and frees several tensors of the vocabulary's size; given back to the system each time, their pages
     cost a tenth of the time to get anew.
@@ -120,15 +125,15 @@ def _keep_freed_memory() -> None:
             libc.mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
-class _SharedByBeams(DynamicCache):
-    """What the decoder attends to in the source: the same for all beams of a sentence, however they are reordered."""
+class _BeamSharedCache(DynamicCache):
+    """The keys and values of the source: the same for all beams of a sentence, however the beams are reordered."""
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        """Nothing to do, where `transformers` copies it in every step."""
+        """Leave everything as it is; `transformers` would copy it in every step."""
 
 
-class _Ban(LogitsProcessor):
-    """Forbid tokens in place, where `transformers` makes three more tensors of the vocabulary's size."""
+class _BanTokens(LogitsProcessor):
+    """Forbid tokens in place; `transformers` would make three more tensors of the vocabulary's size."""
 
     def __init__(self, tokens: list[int]):
         self.tokens = tokens
@@ -139,14 +144,17 @@ class _Ban(LogitsProcessor):
 
 
 class CTranslate2Backend:
-    """CTranslate2, which converts the checkpoint on first use and keeps the result in the cache of `datasets`.
+    """The backend of CTranslate2; the converted checkpoint is made on first use and kept in the cache of `datasets`.
 
-    Its beam search is its own: a sentence in a hundred or so comes out otherwise than with PyTorch, more with int8.
+    CTranslate2 has a beam search of its own: about one sentence in a hundred differs from PyTorch's, more with int8.
 
     Args:
-        checkpoint ([`MarianCheckpoint`]): The checkpoint.
-        device (`torch.device`): A CPU or CUDA device.
-        dtype (`str`): `"int8"`, `"float32"`, or on CUDA also `"float16"` or `"int8_float16"`.
+        checkpoint ([`MarianCheckpoint`]):
+            The checkpoint.
+        device (`torch.device`):
+            A CPU or CUDA device.
+        dtype (`str`):
+            `"int8"`, `"float32"`, or on CUDA also `"float16"` or `"int8_float16"`.
     """
 
     def __init__(self, checkpoint: MarianCheckpoint, device: torch.device, dtype: str = "int8"):
@@ -212,7 +220,10 @@ class CTranslate2Backend:
         return folder
 
     def _local_folder(self) -> str:
-        """The converter reads the configuration of the main branch, whatever revision it is given: not of a folder."""
+        """The folder of the checkpoint, downloaded if need be.
+
+        The converter cannot be given a Hub id: it reads the configuration of the main branch, whatever the revision.
+        """
         if Path(self.checkpoint.source).is_dir():
             return self.checkpoint.source
         from huggingface_hub import snapshot_download
@@ -226,6 +237,16 @@ class CTranslate2Backend:
 
 def make_backend(name: str, checkpoint: MarianCheckpoint, device: torch.device, dtype: str | None) -> Backend:
     """The backend of a name, `"torch"` or `"ctranslate2"`.
+
+    Args:
+        name (`str`):
+            The name.
+        checkpoint ([`MarianCheckpoint`]):
+            The checkpoint.
+        device (`torch.device`):
+            The device of the model.
+        dtype (`str`, *optional*):
+            The type that the backend computes in; by default the backend's own choice.
 
     Raises:
         [`NewsMatchError`]: on another name, or a backend that cannot run here.

@@ -1,4 +1,4 @@
-"""Translations that are done, by content: in a sqlite table that any number of processes share."""
+"""The cache of translations by content: a sqlite table that any number of processes share."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ _AT_ONCE = 500  # keys a query, below sqlite's limit on parameters
 
 
 class Generated(NamedTuple):
-    """What the model made of a sentence, and what is wrong with it."""
+    """The model's output for a sentence, and its problem if it cannot be a translation."""
 
     text: str
     problem: str | None
@@ -27,12 +27,12 @@ class Generated(NamedTuple):
 class TranslationCache:
     """A table from sentence, model and settings to translation.
 
-    Every [`put`] is a transaction: who is killed between two loses nothing that was put. Write-ahead logging lets
-    other processes read and write meanwhile.
+    Every [`put`] is a transaction: a process that is killed between two loses nothing of the first. Write-ahead
+    logging lets other processes read and write meanwhile.
 
     Args:
         settings (`Mapping[str, Any]`):
-            All that decides, beside the sentence, what the model makes of it. Part of every key.
+            All settings that the output depends on beside the sentence. Every key contains them.
         file (`str` or `Path`, *optional*):
             The sqlite file; by default one in the folder where `datasets` caches.
     """
@@ -47,7 +47,7 @@ class TranslationCache:
 
     @property
     def identity(self) -> str:
-        """What tells these settings from others."""
+        """The SHA-256 of the settings."""
         return hashlib.sha256(self._prefix).hexdigest()
 
     def key(self, sentence: str) -> bytes:
@@ -55,7 +55,7 @@ class TranslationCache:
         return hashlib.sha256(self._prefix + b"\0" + sentence.encode("utf-8", "surrogatepass")).digest()
 
     def get(self, sentences: Iterable[str]) -> dict[str, Generated]:
-        """Those of the sentences that are done."""
+        """The cached results of the sentences that have one."""
         keys = {self.key(sentence): sentence for sentence in sentences}
         found, wanted = {}, list(keys)
         with self._explained():
@@ -67,7 +67,7 @@ class TranslationCache:
         return found
 
     def put(self, results: Mapping[str, Generated]) -> None:
-        """Keep results, all of them or none."""
+        """Store results, all of them or none."""
         rows = [(self.key(sentence), *result) for sentence, result in results.items()]
         with self._explained(), self._open() as connection:
             connection.executemany("INSERT OR REPLACE INTO translations VALUES (?, ?, ?)", rows)

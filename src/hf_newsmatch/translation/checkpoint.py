@@ -1,4 +1,4 @@
-"""A Marian checkpoint without its weights: what it translates, how it generates, and what identifies it."""
+"""A Marian checkpoint without its weights: its languages, generation settings, tokenizer and identity."""
 
 import hashlib
 import re
@@ -75,7 +75,7 @@ class MarianCheckpoint:
 
     @property
     def identity(self) -> str:
-        """What its translations depend on: the commit of a Hub id, or a hash of the weights and the tokenizer."""
+        """The commit of a Hub id, or a hash of the weights and the tokenizer: translations depend on nothing else."""
         folder = Path(self.source)
         if not folder.is_dir():
             return f"{self.name}@{self.revision}"
@@ -84,8 +84,8 @@ class MarianCheckpoint:
         return hashlib.sha256("".join(map(sha256, [*weights, *tokenizer])).encode()).hexdigest()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The token ids of sentences, each ended as the model expects it."""
-        # what begins with >> is taken for a language code, but here it is a quotation
+        """The token ids of sentences, each with the end token."""
+        # the tokenizer takes a leading >> for a language code, but in news it opens a quotation
         cleaned = [self._prefix + text.replace(">>", "»").replace("<<", "«") for text in texts]
         return self.tokenizer(cleaned, truncation=False)["input_ids"] if cleaned else []
 
@@ -108,7 +108,7 @@ class MarianCheckpoint:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn what loading raises into one sentence."""
+        """Turn the errors of loading into a [`NewsMatchError`] of one sentence."""
         try:
             yield
         # the tokenizer raises a TypeError on a folder without its files, and an AssertionError on a missing one
@@ -132,7 +132,7 @@ class MarianCheckpoint:
         return generation
 
     def _languages(self, source: str | None, target: str | None) -> tuple[str, str, str]:
-        """Source, target, and what has to stand before a sentence for a model with several targets."""
+        """The source, the target, and the prefix of each sentence, which a model with several targets needs."""
         named = _PAIR_IN_NAME.search(self.name.rstrip("/"))
         known = {
             "source": self.tokenizer.source_lang or (named and named[1]),
@@ -147,7 +147,7 @@ class MarianCheckpoint:
                     f" (--{side}_language)."
                 )
             pair[side] = base_language(wanted) if wanted else own
-            # three letters that are no language of ours stand for a group, which the wanted one may belong to
+            # a code of three letters may stand for a group of languages that the wanted one belongs to
             if wanted and own and len(own) == 2 and own != pair[side]:
                 direction = "from" if side == "source" else "into"
                 raise NewsMatchError(

@@ -1,4 +1,4 @@
-"""Translating the rows of a data set."""
+"""The translation of the rows of a data set."""
 
 import logging
 from collections import Counter
@@ -25,8 +25,8 @@ def translate_dataset(
 ) -> Dataset:
     """Translate columns of a data set, row by row in its order.
 
-    Rows in the target language, or in a third one, pass untouched; which language a row is in is what its column
-    `language` says, else detected. Pictures and other columns are not read.
+    Rows in the target language, or in a third one, stay as they are. The language of a row is that of its column
+    `language`, or else detected. Pictures and other columns are not read.
 
     Args:
         dataset ([`~datasets.Dataset`]):
@@ -34,11 +34,11 @@ def translate_dataset(
         columns (`Sequence[str]`, *optional*, defaults to `("title", "text")`):
             The columns to translate.
         translator ([`Translator`], *optional*):
-            By default German to English with `Helsinki-NLP/opus-mt-de-en`. Its `report` tells what was done.
+            By default German to English with `Helsinki-NLP/opus-mt-de-en`. Its `report` counts the sentences.
         language (`str`, *optional*):
-            The language of all rows, whatever the data say.
+            The language of all rows, instead of the column `language`.
         max_sentences (`int`, *optional*):
-            The sentences of each column to translate; the rest is left out.
+            The number of sentences of each column to translate; the others are left out. By default all.
 
     Returns:
         [`~datasets.Dataset`]: The same rows with translated columns, `language` set, and the originals beside them in
@@ -74,7 +74,7 @@ def translate_dataset(
         result = {name: list(batch[name]) for name in columns}
         result["language"] = [languages[i] for i in indices]
         for name in (*columns, "language"):
-            # what was translated before keeps the original it had
+            # a row that was translated before keeps its original
             before = batch.get(f"{name}_source", [None] * len(indices))
             result[f"{name}_source"] = [
                 old if old is not None and i not in rows else new
@@ -113,9 +113,19 @@ def translate_dataset(
 def row_languages(
     dataset: Dataset, columns: Sequence[str], pair: tuple[str, str], language: str | None = None
 ) -> list[str | None]:
-    """The language of each row: the given one, else what the data say, else which of the pair its text is in.
+    """The language of each row: the given one, else that of the data, else the one of the pair that is detected.
 
-    A row without a text has none, unless it is given.
+    A row without text has no language unless one is given.
+
+    Args:
+        dataset ([`~datasets.Dataset`]):
+            The rows.
+        columns (`Sequence[str]`):
+            The columns to detect the language from.
+        pair (`tuple[str, str]`):
+            The languages to choose from.
+        language (`str`, *optional*):
+            The language of all rows.
     """
     if language is not None:
         return [language] * len(dataset)

@@ -1,4 +1,4 @@
-"""What small translation models do on odd input, recognised: nothing, the same again and again, far too much."""
+"""Recognition of outputs that cannot be translations: empty, repeating themselves, or far too long."""
 
 import re
 
@@ -10,24 +10,29 @@ _CHARACTERS = re.compile(r"(\S{1,8}?)\1{9,}")
 
 
 def output_limit(source_tokens: int) -> int:
-    """The tokens after which a translation has run away: three times the source's and some for very short ones.
+    """The number of tokens after which generation is stopped: three times the source's, and 16 for very short ones.
 
-    It depends on the sentence alone, never on its batch. Rounded up, so that sentences of similar length share it.
+    It depends on the sentence alone, never on its batch, and is rounded up so that sentences of similar length have
+    the same limit.
     """
     return -(-(_FACTOR * source_tokens + _ALLOWANCE) // _STEP) * _STEP
 
 
 def find_problem(source: str, output: str, output_tokens: int, limit: int) -> str | None:
-    """Why a translation cannot be one.
+    """The reason why an output cannot be a translation.
 
     Args:
-        source (`str`): The sentence.
-        output (`str`): What the model made of it.
-        output_tokens (`int`): The tokens of the output, without the one that ends it.
-        limit (`int`): The tokens after which generation was stopped.
+        source (`str`):
+            The sentence.
+        output (`str`):
+            The model's output.
+        output_tokens (`int`):
+            The number of tokens of the output, without the end token.
+        limit (`int`):
+            The number of tokens after which generation was stopped.
 
     Returns:
-        `str`: `"empty"`, `"repeated"` or `"overlong"`; `None` when nothing speaks against it.
+        `str` or `None`: `"empty"`, `"repeated"` or `"overlong"`; `None` for an output that can be a translation.
     """
     if not any(character.isalnum() for character in output):
         return "empty"
@@ -37,14 +42,14 @@ def find_problem(source: str, output: str, output_tokens: int, limit: int) -> st
         return "repeated"
     if _CHARACTERS.search(output) and not _CHARACTERS.search(source):
         return "repeated"
-    # the last position is kept for the token that ends a sentence: who gets there was stopped
+    # the last position is the end token's: an output that fills all others was stopped
     if output_tokens >= limit - 1:
         return "overlong"
     return None
 
 
 def _most_repeats(text: str) -> int:
-    """How many times in a row a group of words comes at most."""
+    """The largest number of times that a group of words occurs in a row."""
     words, most = text.lower().split(), 1
     for size in range(1, min(_LONGEST_GROUP, len(words) // 2) + 1):
         run = 0

@@ -1,4 +1,4 @@
-"""Sharing sentences among the processes of `accelerate launch` or `torchrun`."""
+"""The processes of `accelerate launch` or `torchrun`, which share the sentences."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,8 @@ class Processes:
     """The processes that were launched together, or this one alone.
 
     Args:
-        share (`bool`): Whether they share the work; each does all of it otherwise.
+        share (`bool`, *optional*, defaults to `True`):
+            Whether they share the work; otherwise each does all of it.
     """
 
     def __init__(self, share: bool = True):
@@ -27,11 +28,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that reports."""
+        """Whether this process is the first, which reports."""
         return self._state is None or self._state.is_main_process
 
     def close(self) -> None:
-        """Leave the group; of several processes, none may call another method after that."""
+        """Leave the process group, after which no other method may be called."""
         if self._state is not None:
             self._state.destroy_process_group()
 
@@ -57,9 +58,9 @@ class Processes:
 
 @contextmanager
 def launched_together() -> Iterator[bool]:
-    """For scripts: whether this process is the first of those that were launched together, and their end together.
+    """Tell a command whether its process is the first of those launched together, and end them together.
 
-    Without closing the process group, a process may die at exit while another still waits for it.
+    If the process group were not closed, a process could end while another still waits for it.
     """
     processes = Processes()
     try:

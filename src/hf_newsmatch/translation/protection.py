@@ -1,4 +1,4 @@
-"""What a translation model must not touch: web addresses, hashtags, handles, emoji and numbers."""
+"""The spans that a translation model must not change: web addresses, hashtags, handles, emoji and numbers."""
 
 import re
 from collections import Counter
@@ -23,7 +23,7 @@ _SPAN = re.compile(
 )
 _DIGITS = re.compile(r"\D+")
 _CLOCK = re.compile(r"(\d{1,2})(?:[.:](\d{2}))?")
-# English newspapers spell these out, which is no loss.
+# English newspapers spell these numbers out: the number is not lost.
 _SPELT = {str(number): word for number, word in enumerate(
     ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 )}  # fmt: skip
@@ -31,7 +31,7 @@ _SPELT = {str(number): word for number, word in enumerate(
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a text that is to come out as it is."""
+    """A stretch of a text that its translation must contain unchanged."""
 
     start: int
     end: int
@@ -45,7 +45,7 @@ def find_spans(text: str) -> list[Span]:
 
 
 def has_words(text: str) -> bool:
-    """Whether a text holds anything to translate: letters outside its protected spans."""
+    """Whether a text has letters outside its protected spans, which are to be translated."""
     return any(character.isalpha() for character in _SPAN.sub(" ", text))
 
 
@@ -55,7 +55,7 @@ def peel(text: str) -> tuple[str, str, str]:
     A full stop behind such a span goes with it.
 
     Returns:
-        What stands before, the sentence, and what stands after it; joined they are the text.
+        `tuple[str, str, str]`: The text before the sentence, the sentence, and the text after it.
     """
     start, end = 0, len(text)
     spans = [span for span in find_spans(text) if span.kind != "number"]
@@ -103,17 +103,17 @@ def lost_spans(source: str, output: str) -> list[Span]:
 
 
 def cut_at(text: str, spans: Sequence[Span]) -> list[tuple[str, bool]]:
-    """Cut a sentence at spans: its parts in order, each with whether it is one of the spans."""
-    parts, at = [], 0
+    """Cut a sentence at spans: its pieces in order, each with whether it is one of the spans."""
+    pieces, at = [], 0
     for span in spans:
-        parts += [(text[at : span.start], False), (span.text, True)]
+        pieces += [(text[at : span.start], False), (span.text, True)]
         at = span.end
-    parts.append((text[at:], False))
-    return [part for part in parts if part[0]]
+    pieces.append((text[at:], False))
+    return [piece for piece in pieces if piece[0]]
 
 
 def _forms(span: Span, source: str) -> list[str]:
-    """The digits, or the word, by which a number may come out."""
+    """The digits and words that may stand for a number in the translation."""
     forms = [_DIGITS.sub("", span.text)]
     if span.text in _SPELT:
         forms.append(_SPELT[span.text])

@@ -1,4 +1,4 @@
-"""From a text to the sentences that a translation model takes, without losing a character."""
+"""Sentence splitting for a translation model, without the loss of a character."""
 
 import itertools
 import re
@@ -10,7 +10,7 @@ from pysbd.languages import LANGUAGE_CODES
 
 from .protection import find_spans, peel
 
-# Up to this length, a text that does not end as sentences do is a headline.
+# A text of at most this length without a full stop is a headline.
 _HEADLINE = 150
 _SENTENCE_END = tuple(".!?…\"'“”«»)")
 # Paragraphs that were joined without a space: "… ist gesperrt.Wie die Bahn mitteilte".
@@ -24,15 +24,17 @@ def split_sentences(text: str, language: str) -> list[str]:
     A headline, short and without a full stop, stays whole.
 
     Args:
-        text (`str`): The text.
-        language (`str`): Its language, two letters; one that the splitter has no rules for is split as English.
+        text (`str`):
+            The text.
+        language (`str`):
+            Its language, two letters; a language that the splitter has no rules for is split as English.
     """
     cuts = {match.end() for match in _GLUED.finditer(text)}
     if not cuts and len(text) <= _HEADLINE and not peel(text)[1].endswith(_SENTENCE_END):
         return [text] if text else []
     at = 0
-    # The splitter now and then changes or drops what it does not understand. Only where its sentences begin is taken
-    # from it, and one that is not found in the text counts for nothing.
+    # The splitter now and then changes or drops characters. Only the places where its sentences begin are taken from
+    # it, and a sentence that is not found in the text is ignored.
     for sentence in _segmenter(language).processor(text).process():
         found = text.find(sentence, at)
         if found >= 0:
@@ -47,14 +49,16 @@ def cut_long(sentence: str, fits: Callable[[str], bool]) -> list[str]:
     """Cut a sentence that is too long for the model, at the ends of clauses if possible, else between words.
 
     Args:
-        sentence (`str`): The sentence.
-        fits (`Callable`): Whether the model takes a stretch of text.
+        sentence (`str`):
+            The sentence.
+        fits (`Callable`):
+            Whether the model takes a stretch of text.
     """
     if fits(sentence):
         return [sentence]
     middle = len(sentence) // 2
     for pattern in (_CLAUSE_END, re.compile(r"\s+")):
-        # the end nearest to the middle, so that no part is a mere word
+        # the end nearest to the middle, so that no piece is a mere word
         ends = [match.end() for match in pattern.finditer(sentence, 1, len(sentence) - 1)]
         if ends:
             at = min(ends, key=lambda end: abs(end - middle))
@@ -72,7 +76,7 @@ def _cut(text: str, cuts: set[int]) -> list[str]:
     pieces = [text[a:b] for a, b in itertools.pairwise(places)]
     sentences: list[str] = []
     for piece in pieces:
-        # a stretch of mere signs belongs to the sentence before it
+        # a piece without letters and digits belongs to the sentence before it
         if sentences and not any(character.isalnum() for character in piece):
             sentences[-1] += piece
         else:

@@ -1,4 +1,4 @@
-"""Translating texts: split, set apart, look up, generate, check, join."""
+"""The translator of texts: it splits, protects, looks up, generates, checks and joins."""
 
 import logging
 import re
@@ -24,23 +24,29 @@ from .sentences import cut_long, split_sentences
 
 logger = logging.getLogger(__name__)
 
-# Shorter sentences count as that long in a batch: what each of its beams needs does not shrink with them.
+# Shorter sentences count as that long in a batch: the memory that each of its beams needs does not shrink with them.
 _SHORTEST = 32
 _SPACE_AROUND = re.compile(r"(\s*)(.*?)(\s*)", re.DOTALL)
-# Part of the cache's key: raise it when the same model output is to be judged or stopped otherwise.
+# A component of the cache's key: raise it when the rules change by which an output is stopped or refused.
 _GUARD_VERSION = 1
 
 
 @dataclass
 class TranslationReport:
-    """What a [`Translator`] has done so far.
+    """The counts of a [`Translator`] since it was made.
 
     Args:
-        sentences (`int`): Sentences that were to be translated, each time they occur.
-        distinct (`int`): Different ones among them, anew for every call.
-        from_cache (`int`): Those of the different ones that were done before.
-        in_parts (`int`): Those that were translated around a number, address or handle that the model had lost.
-        kept (`list[dict]`): Those that keep their source text: `sentence`, `reason` and the refused `output`.
+        sentences (`int`):
+            The number of sentences that were to be translated, counted each time they occur.
+        distinct (`int`):
+            The number of different sentences, counted anew in every call.
+        from_cache (`int`):
+            The number of different sentences that came from the cache.
+        in_parts (`int`):
+            The number of different sentences that were translated around a number, address or handle that the model
+            had lost.
+        kept (`list[dict]`):
+            The sentences that keep their source text: `sentence`, `reason` and the refused `output`.
     """
 
     sentences: int = 0
@@ -55,8 +61,10 @@ class Document:
     """A translated text.
 
     Args:
-        text (`str`): The translation.
-        translated (`bool`): Whether any of its sentences is; `False` when the guard refused them all.
+        text (`str`):
+            The translation.
+        translated (`bool`):
+            Whether any of its sentences is translated; `False` when the guard refused them all.
     """
 
     text: str
@@ -74,7 +82,7 @@ class _Result:
 
 @dataclass(frozen=True)
 class _Segment:
-    """A stretch of a text: what is to be translated, between what stays."""
+    """A stretch of a text: words to translate, between characters that stay."""
 
     before: str
     words: str
@@ -84,9 +92,9 @@ class _Segment:
 class Translator:
     """Translates texts with a Marian checkpoint.
 
-    In float32 the translation of a sentence does not depend on the others: neither on its batch nor on their order.
-    It is what `model.generate` gives for the sentence alone, unless that is refused (empty, repeating itself, or many
-    times longer than the source) or has lost an address, a handle or a number.
+    In float32 the translation of a sentence does not depend on the other sentences: neither on its batch nor on their
+    order. It is the output of `model.generate` for the sentence alone, unless that output is refused (empty, repeating
+    itself, or many times longer than the source) or has lost an address, a handle or a number.
 
     Under `accelerate launch` or `torchrun` the processes share the sentences, and each gets all translations.
 
@@ -96,27 +104,27 @@ class Translator:
         revision (`str`, *optional*):
             Branch, tag or commit of a Hub id.
         source_language (`str`, *optional*):
-            What it translates from, when the checkpoint does not say so.
+            The language it translates from, when the checkpoint does not say so.
         target_language (`str`, *optional*):
-            What it translates into, likewise.
+            The language it translates into, likewise.
         backend (`str`, *optional*, defaults to `"torch"`):
             `"torch"` or `"ctranslate2"`.
         dtype (`str`, *optional*):
-            What the backend computes in; by default float32 with PyTorch and int8 with CTranslate2.
+            The type that the backend computes in; by default float32 with PyTorch and int8 with CTranslate2.
         device (`str` or `torch.device`, *optional*):
-            Where; by default the accelerator when there is one.
+            The device of the model; by default the accelerator when there is one.
         generation (`Mapping[str, Any]`, *optional*):
             Changes of the checkpoint's own generation config, `{"num_beams": 1}` for example.
         tokens_per_batch (`int`, *optional*):
-            Source tokens a batch, padding included; by default 1024 on a CPU, which gains nothing by more, and
-            4096 elsewhere.
+            The number of source tokens a batch, padding included; by default 1024 on a CPU, which gains nothing by
+            more, and 4096 elsewhere.
         cache_file (`str` or `Path`, *optional*):
-            The sqlite file of translations that are done; by default one in the cache of `datasets`.
+            The sqlite file of the cache of translations; by default one in the cache of `datasets`.
         share (`bool`, *optional*, defaults to `True`):
             Whether several processes share the work. Then all of them have to call [`translate`] with the same texts;
-            with `False`, each does what it is asked for.
+            with `False`, each translates the texts that it is given.
         progress (`bool`, *optional*, defaults to `True`):
-            Show a progress bar.
+            Whether to show a progress bar.
 
     Raises:
         [`NewsMatchError`]: when there is no such checkpoint or backend, or it does not translate this pair.
@@ -151,7 +159,7 @@ class Translator:
 
     @cached_property
     def cache(self) -> TranslationCache:
-        """The translations that are done, for this checkpoint and these settings."""
+        """The cache of translations by this checkpoint with these settings."""
         generation = self.checkpoint.generation.to_diff_dict()
         generation = {name: value for name, value in generation.items() if not name.startswith(("_", "transformers"))}
         settings = {
@@ -170,10 +178,11 @@ class Translator:
             texts (`Sequence[str]`):
                 The texts, all in the source language.
             max_sentences (`int`, *optional*):
-                Translate the first ones only and leave the rest out: CLIP reads 77 tokens.
+                The number of sentences of each text to translate; the others are left out, for CLIP reads 77 tokens.
+                By default all.
 
         Returns:
-            `list[str]`: their translations, in order.
+            `list[str]`: The translations, in order.
 
         Raises:
             [`NewsMatchError`]: when `max_sentences` is below 1, or the cache cannot be used.
@@ -181,7 +190,7 @@ class Translator:
         return [document.text for document in self.translate_documents(texts, max_sentences)]
 
     def translate_documents(self, texts: Sequence[str], max_sentences: int | None = None) -> list[Document]:
-        """As [`translate`], and tell whether anything of a text was translated."""
+        """As [`translate`], with whether any sentence of a text was translated."""
         if max_sentences is not None and max_sentences < 1:
             raise NewsMatchError(f"max_sentences is {max_sentences}; give at least 1.")
         plans = {text: self._plan(text, max_sentences) for text in dict.fromkeys(texts)}
@@ -192,15 +201,15 @@ class Translator:
         return [documents[text] for text in texts]
 
     def _plan(self, text: str, max_sentences: int | None) -> list[_Segment]:
-        """Cut a text into what is to be translated and what stays."""
+        """Cut a text into segments of words to translate and characters that stay."""
         segments, gap = [], ""
         for sentence in split_sentences(text, self.checkpoint.source_language)[:max_sentences]:
-            for part in cut_long(sentence, self._fits):
-                before, words, after = peel(part)
+            for piece in cut_long(sentence, self._fits):
+                before, words, after = peel(piece)
                 if has_words(words):
                     segments.append(_Segment(gap + before, words, after))
                 else:
-                    segments.append(_Segment(gap + part, "", ""))
+                    segments.append(_Segment(gap + piece, "", ""))
                 gap = ""
             # paragraphs that were joined without a space get one
             gap = "" if sentence[-1].isspace() else " "
@@ -212,17 +221,17 @@ class Translator:
         return len(text) + 2 <= longest or len(self.checkpoint.encode([text.strip()])[0]) <= longest
 
     def _translate_sentences(self, sentences: Sequence[str]) -> dict[str, _Result]:
-        """Translate different sentences; what loses a protected span is translated around it."""
+        """Translate different sentences; a sentence whose translation loses a span is translated around the span."""
         first, cached = self._generate(sentences)
         lost = {}
         for sentence, made in first.items():
-            # of a refused output nothing is taken, so nothing is lost in it
+            # a refused output is not used, so it loses nothing
             if made.problem is None and (spans := lost_spans(sentence, made.text)):
                 lost[sentence] = cut_at(sentence, spans)
         stretches = {
             stretch: _SPACE_AROUND.fullmatch(stretch).groups()
-            for parts in lost.values()
-            for stretch, protected in parts
+            for pieces in lost.values()
+            for stretch, protected in pieces
             if not protected and has_words(stretch)
         }
         around = dict.fromkeys(words for _, words, _ in stretches.values())
@@ -241,17 +250,17 @@ class Translator:
                     made = second.get(words)
                     # a stretch that its own translation would spoil again stays as it is
                     spoilt = made is None or made.problem or lost_spans(words, made.text)
-                    part = before + (words if spoilt else made.text) + after
+                    piece = before + (words if spoilt else made.text) + after
                     # the hyphen of "42-jährig", say, has gone with the translation
-                    glued = text[-1:].isalnum() and part[:1].isalnum()
-                    text += f" {part}" if glued else part
+                    glued = text[-1:].isalnum() and piece[:1].isalnum()
+                    text += f" {piece}" if glued else piece
                 results[sentence] = _Result(text, in_parts=True, cached=sentence in cached)
         return results
 
     def _generate(
         self, sentences: Sequence[str], description: str = "Translating"
     ) -> tuple[dict[str, Generated], set[str]]:
-        """What the model makes of different sentences, and which of them were done before."""
+        """The model's outputs for different sentences, and the sentences whose outputs were in the cache."""
         done = self.cache.get(sentences)
         cached = set(done)
         pending = [sentence for sentence in sentences if sentence not in done]
@@ -306,7 +315,7 @@ class Translator:
         if kept:
             reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(k["reason"] for k in kept).items())
             logger.warning(
-                "%d of %d sentences keep their source text, what the model made of them is no translation (%s): %s%s",
+                "%d of %d sentences keep their source text, since the output cannot be a translation (%s): %s%s.",
                 len(kept),
                 len(counts),
                 reasons,

@@ -16,11 +16,13 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions (`list[list[str]]`): for each article the ids of its pictures, best first, at most 100.
     references (`list[str]`): the id of the true picture of each article.
-    ks (`list[int]`, *optional*, defaults to 1, 5, 10, 50, 100): where to cut for the recall.
+    ks (`list[int]`, *optional*, defaults to 1, 5, 10, 50, 100): the ranks at which recall is measured.
 Returns:
     `dict[str, float]`: `mrr@100` and `recall@k` for each k.
 Examples:
-    >>> metric = evaluate.load("src/hf_newsmatch/metrics/newsimages")
+    >>> from pathlib import Path
+    >>> import evaluate, hf_newsmatch
+    >>> metric = evaluate.load(str(Path(hf_newsmatch.__file__).parent / "metrics/newsimages"))
     >>> metric.compute(predictions=[["a", "b"], ["a", "b"]], references=["a", "b"], ks=[1])
     {'mrr@100': 0.75, 'recall@1': 0.5}
 """

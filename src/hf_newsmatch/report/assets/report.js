@@ -23,7 +23,7 @@
     return made;
   }
 
-  // a page from disk may load scripts, but not fetch files; each part comes when it is first asked for
+  // a page from disk may load scripts, but not fetch files; each split comes when it is first asked for
   function load() {
     if (parts[part.value]) return open();
     status.textContent = "Loading …";

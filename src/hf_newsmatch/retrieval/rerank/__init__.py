@@ -1,6 +1,6 @@
-"""Rankings that use more than each article alone: that pictures are given away once, and what was published before."""
+"""Re-ranking by more than each article alone: by the other articles to be ranked, or by earlier news."""
 
-from .methods import METHODS, TRANSDUCTIVE, check_method, rerank
+from .methods import METHODS, Reranker, check_method, rerank
 from .neighbours import Bank
 
-__all__ = ["METHODS", "TRANSDUCTIVE", "Bank", "check_method", "rerank"]
+__all__ = ["METHODS", "Bank", "Reranker", "check_method", "rerank"]

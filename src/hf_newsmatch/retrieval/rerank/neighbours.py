@@ -1,4 +1,4 @@
-"""Evidence through what was published before: what the pictures of similar articles look like."""
+"""Evidence from earlier news: the pictures of the most similar articles."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ from ...errors import NewsMatchError
 from ..ranking import CHUNK, stable_topk
 
 _WORD = re.compile(r"[^\W\d_][\w'’-]*")
-_WITHIN = re.compile(rf"(?<=[\w,;] ){_WORD.pattern}")  # not at the beginning of a sentence
+_WITHIN = re.compile(rf"(?<=[\w,;] ){_WORD.pattern}")  # a word that does not begin a sentence
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Bank:
 
     Args:
         texts (`Sequence[str]`):
-            What CLIP reads of each.
+            The text of each article, as the model reads it.
         text_embeds (`torch.Tensor` of shape `(pairs, d)`, float32):
             Their unit-length embeddings.
         image_embeds (`torch.Tensor` of shape `(pairs, d)`, float32):
@@ -36,11 +36,11 @@ class Bank:
 
     @cached_property
     def names(self) -> dict[str, float]:
-        """The names in the texts, and how rare each is: `log(texts / texts with it) / log(texts)`, from 0 to 1.
+        """The names in the texts with their rarity: `log(texts / texts with the name) / log(texts)`, from 0 to 1.
 
-        A name is a word that has a capital letter within some sentence and in no text is without one. Where all nouns
-        have it, as in German, it is the weight that tells them apart. (Spärck Jones 1972, "A statistical
-        interpretation of term specificity and its application in retrieval".)
+        A name is a word that has a capital letter within some sentence, and that no text has without one. Where all
+        nouns have a capital letter, as in German, the weight tells names from other nouns. (Spärck Jones 1972, "A
+        statistical interpretation of term specificity and its application in retrieval".)
         """
         words = [set(_WORD.findall(text)) for text in self.texts]
         small = {word for found in words for word in found if word[0].islower()}
@@ -51,7 +51,7 @@ class Bank:
         return {word: float(np.log(len(words) / count) / total) for word, count in sorted(frequency.items())}
 
     def find_names(self, texts: Sequence[str]) -> sparse.csr_array:
-        """Which of the names are in which text: ones in float32, of shape `(texts, names)`."""
+        """A sparse matrix of shape `(texts, names)` in float32, 1 where the text has the name."""
         columns = {word: column for column, word in enumerate(self.names)}
         found = [sorted(columns[word] for word in set(_WORD.findall(text)) & columns.keys()) for text in texts]
         indices = np.array([column for row in found for column in row], dtype=np.int64)
@@ -62,7 +62,7 @@ class Bank:
 
     @cached_property
     def rare_names(self) -> sparse.csr_array:
-        """The names in each of the bank's own texts, by their weight."""
+        """The matrix of [`Bank.find_names`] for the bank's own texts, with the rarity of each name in place of 1."""
         return (self.find_names(self.texts) * np.array(list(self.names.values()), dtype=np.float32)).tocsr()
 
 
@@ -75,20 +75,21 @@ def neighbours(
     names: float,
     weight: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The similarity with the text, and with the pictures of the articles of a bank that are most like it.
+    """Move each text towards the pictures of the bank's articles that are most similar to it.
 
     The nearest articles n of text i have the highest
 
     `c_in = (1 - names) * cos(t_i, t_n) + names * m_in`,
 
-    where `m_in` is how rare their common names are, in all: see [`Bank.names`]. So the persons and places that a
-    network cannot see are tied to pictures. Picture j is taken by
+    where `m_in` is the sum of the rarities of their common names: see [`Bank.names`]. So persons and places that a
+    network cannot recognise are tied to pictures. Picture j is ranked by
 
     `(1 - weight) * t_i . p_j + weight * e_i . p_j`, with `e_i = sum_n w_in * v_n`,
 
-    where `v_n` is the picture of article n, and `w_in` is proportional to `c_in` with the sum 1: how much it looks
-    like those pictures, on average. In other words, the text moves towards the pictures, as a query does by relevance
-    feedback (Rocchio 1971), and the candidates stay as they are. A text without any neighbour stays, too.
+    where `v_n` is the picture of article n, and `w_in` is proportional to `c_in` with the sum 1: the second term is
+    the average similarity of the candidate with those pictures. In other words, the text moves towards the pictures,
+    as a query does in relevance feedback (Rocchio 1971), and the candidates stay as they are. A text without any
+    neighbour stays as it is, too.
 
     Not transductive: the other articles do not matter, only the bank.
 
@@ -98,18 +99,18 @@ def neighbours(
         image_embeds (`torch.Tensor` of shape `(pictures, d)`, float32):
             The candidates.
         texts (`Sequence[str]`):
-            What CLIP reads of the articles.
+            The texts of the articles, as the model reads them.
         bank ([`Bank`]):
             The pairs of training and validation.
         nearest (`int`):
-            How many articles are the nearest, the first of equal ones; all of the bank when it has fewer.
+            The number of nearest articles, the first of equal ones; all of the bank when it has fewer.
         names (`float`):
             The share of the names in the similarity of two articles, from 0 to 1.
         weight (`float`):
-            The share of the evidence, from 0 (none) to 1 (nothing else).
+            The share of the evidence, from 0 (none) to 1 (evidence alone).
 
     Returns:
-        `tuple[torch.Tensor, torch.Tensor]` of shapes `(articles, d)` and `(pictures, d)`, the second as it came.
+        `tuple[torch.Tensor, torch.Tensor]` of shapes `(articles, d)` and `(pictures, d)`, the second unchanged.
 
     Raises:
         [`NewsMatchError`]: on an empty bank, one that is not finite or of another checkpoint, texts and embeddings of
@@ -141,13 +142,13 @@ def _check(
     for embeds in (bank.text_embeds, bank.image_embeds):
         if embeds.shape != shape or not torch.isfinite(embeds).all():
             raise NewsMatchError(
-                "The bank of neighbours is to have a text and a picture of each pair, finite and of the same"
-                " checkpoint as the articles."
+                "The bank of neighbours must have a text and a picture of each pair, finite and of the same checkpoint"
+                " as the articles."
             )
     if len(texts) != len(text_embeds):
         raise NewsMatchError(f"There are {len(texts)} texts for neighbours, but embeddings of {len(text_embeds)}.")
     if nearest < 1:
-        raise NewsMatchError(f"The nearest articles of neighbours are to be 1 or more, not {nearest}.")
+        raise NewsMatchError(f"The nearest articles of neighbours must be 1 or more, not {nearest}.")
     for name, share in {"share of names": names, "weight": weight}.items():
         if not 0 <= share <= 1:
-            raise NewsMatchError(f"The {name} of neighbours lies between 0 and 1, not at {share}.")
+            raise NewsMatchError(f"The {name} of neighbours must lie between 0 and 1, not at {share}.")

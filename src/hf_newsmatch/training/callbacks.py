@@ -1,0 +1,172 @@
+"""The callbacks of a contrastive training: the temperature, the speed, and when checkpoints are saved."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from .losses import MAX_LOGIT_SCALE
+
+# The exit code that a shell reports of a process that SIGTERM ended: schedulers start such a job again.
+STOPPED = 128 + signal.SIGTERM
+
+
+class ClampLogitScaleCallback(TrainerCallback):
+    """Keeps the stored `logit_scale` at most ln 100, as CLIP's own training did, unless it is frozen."""
+
+    def on_optimizer_step(self, args, state, control, model: nn.Module | None = None, **kwargs):
+        with torch.no_grad():
+            if model.logit_scale.requires_grad:
+                model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+
+
+class DisableInputGradsCallback(TrainerCallback):
+    """Lets the outputs of frozen embeddings need no gradients, which transformers' activation checkpointing enforces.
+
+    Only the older, reentrant checkpointing needs such gradients. With the kind used now they would send a backward
+    pass through all frozen layers.
+    """
+
+    def on_train_begin(self, args, state, control, model: nn.Module | None = None, **kwargs):
+        model.disable_input_require_grads()
+
+
+class ThroughputCallback(TrainerCallback):
+    """Measures the pictures a second of a training, and the seconds of its epochs."""
+
+    def __init__(self) -> None:
+        self.pairs, self.since = 0, 0.0
+        self.epoch_began, self.epoch_time = 0.0, None
+
+    def count(self, pairs: int) -> None:
+        """Add the pairs of a batch of this process."""
+        self.pairs += pairs
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time in the block, of an evaluation or of saving, out of the pictures a second."""
+        begin = time.perf_counter()
+        yield
+        self.since += time.perf_counter() - begin
+
+    def measure(self, world_size: int) -> dict[str, float]:
+        """The measurements since the last call: `pictures_per_second` of all processes and, at the end of an epoch,
+        `epoch_time`."""
+        now = time.perf_counter()
+        measured = {"pictures_per_second": round(self.pairs * world_size / (now - self.since), 3)}
+        self.pairs, self.since = 0, now
+        if self.epoch_time is not None:
+            measured["epoch_time"], self.epoch_time = round(self.epoch_time, 3), None
+        return measured
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.epoch_began = self.since = time.perf_counter()
+        self.pairs = 0
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        self.epoch_time = time.perf_counter() - self.epoch_began
+
+
+class SaveAfterEvaluationCallback(TrainerCallback):
+    """Delays the checkpoint of an epoch's last step until the epoch's evaluation is done.
+
+    A training that resumes from a checkpoint begins with the next epoch: an evaluation between the two would be left
+    out, and with it the best epoch that it found and the random numbers that it drew.
+    """
+
+    waiting = False
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if control.should_save and ends_epoch(state):
+            self.waiting, control.should_save = True, False
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        control.should_save, self.waiting = control.should_save or self.waiting, False
+
+
+def ends_epoch(state: TrainerState) -> bool:
+    """Whether the step that has just ended is its epoch's last."""
+    return state.epoch == int(state.epoch)
+
+
+class TrainingStopped(Exception):
+    """Raised when SIGTERM stopped a training, after its checkpoint was saved.
+
+    Args:
+        checkpoint (`str`):
+            The folder of the checkpoint.
+    """
+
+    def __init__(self, checkpoint: str):
+        super().__init__(checkpoint)
+        self.checkpoint = checkpoint
+
+
+class SaveOnSigtermCallback(TrainerCallback):
+    """Saves a checkpoint on SIGTERM, when the running step has ended, and raises [`TrainingStopped`].
+
+    At the end of an epoch the checkpoint waits for the evaluation, which a resumed training would not make up for. All
+    processes stop at the same step, whichever of them received the signal. A second SIGTERM ends the process at once.
+
+    transformers' own `enable_jit_checkpoint` waits three seconds, marks its folder incomplete where a kill can leave
+    it, and lets each process stop at a step of its own.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self.stopping = False, False
+        self._before = None
+        self._group = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if threading.current_thread() is threading.main_thread():
+            owner = os.getpid()
+
+            def note(*_: object) -> None:
+                # a worker of the data loader has inherited this handler: it just ends
+                if self.asked or os.getpid() != owner:
+                    sys.exit(STOPPED)
+                self.asked = True
+
+            self._before = signal.signal(signal.SIGTERM, note)
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            # a group of its own on the CPU, so that asking does not wait for the accelerator
+            self._group = dist.new_group(backend="gloo")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        # the last step of an epoch waits for on_epoch_end; until then, processes must not ask each other twice
+        if not ends_epoch(state):
+            self._save_if_asked(control)
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        if not self.stopping:
+            self._save_if_asked(control)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
+        if self.stopping:
+            self._restore()
+            raise TrainingStopped(str(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"))
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self._restore()
+
+    def _save_if_asked(self, control: TrainerControl) -> None:
+        asked = torch.tensor(int(self.asked))
+        if self._group is not None:
+            dist.all_reduce(asked, group=self._group)
+        if asked:
+            self.stopping = control.should_save = True
+
+    def _restore(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+            self._before = None
