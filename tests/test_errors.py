@@ -1,5 +1,8 @@
 """The sentence for what is missing, in place of a traceback."""
 
+import os
+import re
+import subprocess
 import sys
 
 import pytest
@@ -67,3 +70,42 @@ def test_the_language_detector_tells_its_extra(monkeypatch):
 def test_the_program_is_what_was_typed(monkeypatch, typed, name):
     monkeypatch.setattr(sys, "argv", [typed])
     assert program() == name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("argv", "package", "extra"),
+    [
+        (["report", "nowhere"], "matplotlib", "report"),
+        (["report", "nowhere"], "imagehash", "report"),
+        (["translate", "--articles_file", "a.tsv"], "pysbd", "translation"),
+        (["app", "--output_dir", "nowhere"], "gradio", "app"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_commands_without_their_extra(argv, package, extra):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; sys.argv = ['hf-newsmatch', *{argv}]\n"
+        "from hf_newsmatch.__main__ import main; main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        rf"hf-newsmatch {argv[0]}: error: .*pip install 'hf-newsmatch\[{extra}\]'\.", done.stderr.strip()
+    )
+
+
+@pytest.mark.slow
+def test_core_commands_need_no_extra(tmp_path):
+    """Ranking, scoring and interpolation by a given alpha import with all extras missing."""
+    code = (
+        "import sys\n"
+        f"for name in {sorted(EXTRAS)}: sys.modules[name] = None\n"
+        "import hf_newsmatch.experiment.training, hf_newsmatch.experiment.merging, hf_newsmatch.experiment.prediction\n"
+        "import hf_newsmatch.experiment.evaluation, hf_newsmatch.experiment.publishing, hf_newsmatch.retrieval.fusion\n"
+        "import hf_newsmatch.retrieval.matcher, hf_newsmatch.studies.reproduction"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
