@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,14 +99,30 @@ def test_commands_without_their_extra(argv, package, extra):
 
 @pytest.mark.slow
 def test_core_commands_need_no_extra(tmp_path):
-    """Ranking, scoring and interpolation by a given alpha import with all extras missing."""
+    """Training, interpolation, ranking, scoring and publishing import with all extras missing."""
     code = (
         "import sys\n"
         f"for name in {sorted(EXTRAS)}: sys.modules[name] = None\n"
-        "import hf_newsmatch.experiment.training, hf_newsmatch.experiment.merging, hf_newsmatch.experiment.prediction\n"
-        "import hf_newsmatch.experiment.evaluation, hf_newsmatch.experiment.publishing, hf_newsmatch.retrieval.fusion\n"
-        "import hf_newsmatch.retrieval.matcher, hf_newsmatch.studies.reproduction"
+        "from hf_newsmatch.experiment import alpha_choice, evaluation, merging, prediction, publishing, training\n"
+        "from hf_newsmatch.retrieval import fusion, matcher\n"
+        "from hf_newsmatch.studies import reproduction"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_curve_without_matplotlib(monkeypatch, tmp_path, caplog):
+    """The table of the curve is written, the picture is not, and one sentence says why."""
+    from hf_newsmatch.experiment import alpha_choice
+
+    for name in ("hf_newsmatch.merging.plotting", "hf_newsmatch.utils.figures"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(alpha_choice, "write_curve", lambda sweep, file: file.write_text("alpha\n"))
+    layout = SimpleNamespace(alpha_curve=lambda ending: tmp_path / f"alpha_curve.{ending}")
+    choice = SimpleNamespace(sweep=SimpleNamespace(image_ids=["p"]), alpha=0.4)
+    alpha_choice._write(choice, SimpleNamespace(layout=layout))
+    assert [file.name for file in tmp_path.iterdir()] == ["alpha_curve.csv"]
+    (record,) = caplog.records
+    assert "pip install 'hf-newsmatch[report]'" in record.getMessage()
