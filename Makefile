@@ -36,6 +36,8 @@ test: $(INSTALLED)
 quality: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy --config-file pyproject.toml
 
 style: $(INSTALLED)
 	$(BIN)/ruff check --fix .
@@ -60,4 +62,4 @@ study: $(INSTALLED)
 	$(BIN)/python scripts/study.py
 
 clean:
-	rm -rf $(VENV) outputs build src/*.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) outputs build src/*.egg-info .mypy_cache .pytest_cache .ruff_cache

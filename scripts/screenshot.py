@@ -42,7 +42,7 @@ def main() -> None:
     argv = sys.argv[1:]
     if len(argv) > 1 and not any(value.startswith("-") for value in argv[:2]):
         argv = ["--page", argv[0], "--picture", argv[1], *argv[2:]]
-    (args,) = parse_arguments(ScreenshotArguments, description=__doc__.splitlines()[0], argv=argv)
+    (args,) = parse_arguments(ScreenshotArguments, description=__doc__, argv=argv)
     set_up_logging()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:

@@ -1,4 +1,4 @@
-"""What each step takes, as dataclasses: pure data, which `HfArgumentParser` turns into flags and recipes fill."""
+"""The options of each command as dataclasses: pure data, which flags and recipes fill."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,20 +7,25 @@ from .utils.resources import resource_dir
 
 DEFAULT_OUTPUT_DIR = "outputs/demo"
 DEFAULT_TRANSLATION_MODEL = "Helsinki-NLP/opus-mt-de-en"
+MAX_RANK = 100  # the task accepts this many pictures of each article; nothing beyond counts
+RERANKERS = ("none", "dual_softmax", "csls", "querybank", "sinkhorn", "assignment", "neighbours")
+PAPER_DATASETS = ("rt", "tw", "rss")
 
 
 @dataclass
 class DataArguments:
-    """Where texts and pictures come from and how they are split. Paths are files or folders; see the README."""
+    """Where texts and pictures come from and how they are split."""
+
+    _argument_group_name = "data"
 
     demo: str | None = field(
         default=None,
-        metadata={"help": "Draw a domain of the embedded demo newsroom instead of reading files: feed or portal."},
+        metadata={"help": "Draw a corpus of the embedded demo newsroom instead of reading files: feed or portal."},
     )
     corpus_seed: int = field(default=0, metadata={"help": "With --demo: the seed of the corpus."})
     articles_file: str | None = field(
         default=None,
-        metadata={"help": "Linked articles to train and validate on, any NewsImages edition or a Hub id."},
+        metadata={"help": "Linked articles to train and validate on: a list of any NewsImages edition, or a Hub id."},
     )
     image_dir: str | None = field(
         default=None, metadata={"help": "Folder of their pictures; by default `images` beside the articles file."}
@@ -31,55 +36,58 @@ class DataArguments:
     test_images: str | None = field(
         default=None,
         metadata={
-            "help": "Candidate pictures of the test part, a list or a folder; by default those that its list links."
+            "help": "Candidate pictures of the test split, a list or a folder; by default those that its list links."
         },
     )
     test_image_dir: str | None = field(
         default=None, metadata={"help": "Folder of the test pictures; by default --image_dir."}
     )
     gold_file: str | None = field(
-        default=None, metadata={"help": "The true picture of each test article, when it is known."}
+        default=None, metadata={"help": "The true picture of each test article, where it is known."}
     )
     text_fields: list[str] = field(
         default_factory=lambda: ["title", "text"],
-        metadata={"help": "What CLIP reads, joined by '. ', cut at the end."},
+        metadata={"help": "The columns that the text tower reads, joined by '. ' and cut at the end."},
     )
     holdout_test: bool | None = field(
         default=None,
         metadata={
-            "help": "Hold out the newest 20 %% of the articles file as the test part; by default when there is no"
-            " --test_articles_file. With false, all of it is split into training and validation part."
+            "help": "Hold out the newest 20 %% of the articles file as the test split; by default when there is no"
+            " --test_articles_file. With false, all of it goes to the training and validation splits."
         },
     )
-    train_fraction: float = field(default=0.8, metadata={"help": "Share of the oldest pairs that is trained on."})
+    train_fraction: float = field(default=0.8, metadata={"help": "Share of the pairs to train on, the oldest ones."})
     sort_by: str | None = field(
         default=None,
         metadata={
-            "help": "What 'oldest' means: published, date_number or file (its own order). By default the first of"
-            " these that every row has."
+            "help": "The order of time: published, date_number or file (the list's own order). By default the first"
+            " of these that every row has."
         },
     )
     skip_bad_rows: bool = field(
-        default=False, metadata={"help": "Leave out rows that cannot be read and list them, instead of stopping."}
+        default=False, metadata={"help": "Leave out rows that cannot be read, and list them, instead of stopping."}
     )
     use_english_columns: bool = field(
-        default=True, metadata={"help": "Take the English translation of a list that has one (titleEN, textEN)."}
+        default=True, metadata={"help": "Take the English columns of a list that has them (titleEN, textEN)."}
     )
     translate: bool = field(
         default=False,
         metadata={
-            "help": "Translate what is not in English, cached by content; scripts/translate.py has more options."
+            "help": "Translate articles that are not in English, cached by content; `hf-newsmatch translate` has more"
+            " options."
         },
     )
     translation_model: str = field(
         default=DEFAULT_TRANSLATION_MODEL,
-        metadata={"help": "A Marian checkpoint into English, a Hub id or a folder; 'demo' is the tiny one inside."},
+        metadata={
+            "help": "A Marian checkpoint into English, a Hub id or a folder; 'demo' is the tiny one in the package."
+        },
     )
     translation_revision: str | None = field(
         default=None, metadata={"help": "Branch, tag or commit of the translation model."}
     )
     max_sentences: int | None = field(
-        default=None, metadata={"help": "Sentences of a text to translate, the rest is left out; by default all."}
+        default=None, metadata={"help": "Sentences of a text to translate; the rest is left out. By default all."}
     )
 
     def __post_init__(self):
@@ -88,11 +96,13 @@ class DataArguments:
 
 @dataclass
 class ModelArguments:
-    """Which checkpoint everything starts from."""
+    """The checkpoint that all steps start from."""
+
+    _argument_group_name = "model"
 
     model_name_or_path: str = field(
         default="openai/clip-vit-base-patch32",
-        metadata={"help": "Any CLIP checkpoint, a Hub id or a folder; 'demo' is the tiny one inside the package."},
+        metadata={"help": "A checkpoint, a Hub id or a folder; 'demo' is the tiny CLIP in the package."},
     )
     model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
 
@@ -246,6 +256,8 @@ class ContrastiveOptions:
 class TrainArguments:
     """Options of `hf-newsmatch train` beside those of the data, the model and the training."""
 
+    _argument_group_name = "output"
+
     overwrite: bool = field(
         default=False, metadata={"help": "Replace a fine-tuned model that is already in the output folder."}
     )
@@ -253,31 +265,35 @@ class TrainArguments:
 
 @dataclass
 class InterpolateArguments:
-    """What `scripts/interpolate.py` takes."""
+    """Options of `hf-newsmatch interpolate`."""
+
+    _argument_group_name = "interpolation"
 
     alpha: list[str] | None = field(
         default=None,
         metadata={
-            "help": "From 0 (zero-shot) to 1 (fine-tuned), or auto, the default: the one of 0, 0.1 … 1 that"
-            " --alpha_rule chooses. Of several, each has a folder of its own, such as wise_ft_alpha_0.40."
+            "help": "Alphas from 0 (zero-shot) to 1 (fine-tuned), or auto, the default: the one of 0, 0.1 … 1 that"
+            " --alpha_rule chooses. Several alphas go to folders of their own, such as wise_ft_alpha_0.40."
         },
     )
     alpha_rule: str = field(
         default="best",
         metadata={
-            "help": "With auto: best (highest --alpha_metric on the validation part, the paper's rule);"
+            "help": "With auto: best (highest --alpha_metric on the validation split, the paper's rule);"
             " one_standard_error (nearest to 0.5 of those within one standard error of the best); time_robust (best on"
-            " its worst slice of time of the validation part); forward_chaining (best on average over folds that"
+            " its worst slice of time of the validation split); forward_chaining (best on average over folds that"
             " fine-tune on earlier and choose on later news; this trains again, with the default 4 slices 1.5 times as"
-            " long as the run did)."
+            " long as the training did)."
         },
     )
-    alpha_metric: str = field(default="recall@1", metadata={"help": "What the rule goes by: mrr@100 or recall@k."})
+    alpha_metric: str = field(
+        default="recall@1", metadata={"help": "The metric that the rule compares: mrr@100 or recall@k."}
+    )
     alpha_slices: int = field(
         default=4,
         metadata={
-            "help": "Slices of time: of the validation part for time_robust, of the training part for forward_chaining"
-            " (K slices take (K - 1) / 2 times as long as the training did)."
+            "help": "Slices of time: of the validation split for time_robust, of the training split for"
+            " forward_chaining (K slices take (K - 1) / 2 times as long as the training did)."
         },
     )
     per_tower: bool = field(
@@ -286,34 +302,35 @@ class InterpolateArguments:
     )
     max_evaluations: int = field(
         default=20,
-        metadata={"help": "With --per_tower: how often one tower may embed its side of the validation part."},
+        metadata={"help": "With --per_tower: how often one tower may embed its side of the validation split."},
     )
-    alpha_vision: float | None = field(default=None, metadata={"help": "Another alpha for the vision tower."})
-    alpha_text: float | None = field(default=None, metadata={"help": "Another alpha for the text tower."})
+    alpha_vision: float | None = field(default=None, metadata={"help": "An alpha of its own for the vision tower."})
+    alpha_text: float | None = field(default=None, metadata={"help": "An alpha of its own for the text tower."})
     logit_scale_with: str | None = field(
         default=None,
         metadata={
-            "help": "The tower whose alpha logit_scale takes, vision or text; by default it takes --alpha or, without"
-            " that, the text tower's."
+            "help": "The tower whose alpha logit_scale takes, vision or text; by default --alpha or, without that, the"
+            " text tower's."
         },
     )
     alphas_file: str | None = field(
         default=None,
         metadata={
-            "help": "YAML of lines like `vision_model.encoder.layers.1?.*: 0.3`, alphas for the weights whose names"
+            "help": "YAML of lines such as `vision_model.encoder.layers.1?.*: 0.3`: alphas for the weights whose names"
             " match; of several that match, the last counts."
         },
     )
     extrapolate: bool = field(default=False, metadata={"help": "Allow alphas below 0 and above 1."})
     dtype: str | None = field(
-        default=None, metadata={"help": "float32, float16 or bfloat16; by default the fine-tuned model's."}
+        default=None,
+        metadata={"help": "Of the weights: float32, float16 or bfloat16; by default the fine-tuned model's."},
     )
     max_shard_size: str | None = field(
         default=None,
-        metadata={"help": "A size such as 2GB, above which the weights go to several files; by default one file."},
+        metadata={"help": "A size such as 2GB, above which the weights are split into files; by default one file."},
     )
-    output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run."})
-    batch_size: int = field(default=256, metadata={"help": "Texts or pictures a forward pass of the sweep."})
+    output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the experiment."})
+    batch_size: int = field(default=256, metadata={"help": "Texts or pictures of a forward pass of the sweep."})
 
     def __post_init__(self):
         _check_least(self, batch_size=1, alpha_slices=2)
@@ -321,17 +338,19 @@ class InterpolateArguments:
 
 @dataclass
 class PredictArguments:
-    """What `scripts/predict.py` takes beside data and model."""
+    """Options of `hf-newsmatch predict` beside those of the data and the model."""
 
-    output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run."})
+    _argument_group_name = "prediction"
+
+    output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the experiment."})
     splits: list[str] = field(
-        default_factory=lambda: ["validation", "test"], metadata={"help": "The parts to predict for."}
+        default_factory=lambda: ["validation", "test"], metadata={"help": "The splits to predict for."}
     )
     runs: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Of zero_shot, fine_tuned, wise_ft and ensemble, the weighted average of the first two's"
-            " similarities; by default those whose models exist."
+            "help": "Of zero_shot, fine_tuned, wise_ft and ensemble (the weighted average of the first two's"
+            " similarities); by default those whose models exist."
         },
     )
     ensemble_weight: float = field(
@@ -340,24 +359,22 @@ class PredictArguments:
     rerank: list[str] = field(
         default_factory=lambda: ["none"],
         metadata={
-            "help": "Rank again, beside the plain ranking of each run: dual_softmax, csls, querybank, sinkhorn,"
-            " assignment or neighbours, or several. All but querybank and neighbours, which know what was published"
-            " before, are transductive: they assume the whole test set at hand, and the ranking of an article depends"
-            " on the other articles. Their settings are searched on the validation part. Where many articles share"
-            " pictures, assignment may rank worse than none."
+            "help": "Methods that rank again, beside the plain ranking of each run: dual_softmax, csls, querybank,"
+            " sinkhorn, assignment, neighbours. All but querybank and neighbours, which use what was published before,"
+            " are transductive: they assume the whole test set at hand, and the ranking of an article depends on the"
+            " other articles. Their settings are searched on the validation split. Where many articles share pictures,"
+            " assignment may rank worse than none."
         },
     )
-    k: int = field(default=100, metadata={"help": "Pictures an article."})
-    batch_size: int = field(default=64, metadata={"help": "Texts or pictures a forward pass."})
-    num_workers: int = field(default=0, metadata={"help": "Processes that decode pictures; 0 for none extra."})
+    k: int = field(default=100, metadata={"help": "Pictures to rank for each article, at most 100."})
+    batch_size: int = field(default=64, metadata={"help": "Texts or pictures of a forward pass."})
+    num_workers: int = field(default=0, metadata={"help": "Processes that decode pictures beside this one."})
 
     def __post_init__(self):
-        from .retrieval.ranking import MAX_RANK
-        from .retrieval.rerank import check_method
-
         _check_least(self, k=1, batch_size=1, num_workers=0)
         for method in self.rerank:
-            check_method(method)
+            if method not in RERANKERS:
+                raise ValueError(f"There is no re-ranking '{method}'; the methods are {', '.join(RERANKERS)}.")
         if not 0 <= self.ensemble_weight <= 1:
             raise ValueError(f"--ensemble_weight must lie between 0 and 1, not {self.ensemble_weight:g}.")
         if self.k > MAX_RANK:
@@ -366,28 +383,32 @@ class PredictArguments:
 
 @dataclass
 class EvaluateArguments:
-    """What `scripts/evaluate.py` takes."""
+    """Options of `hf-newsmatch evaluate`."""
 
-    output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run."})
+    _argument_group_name = "evaluation"
+
+    output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the experiment."})
     predictions: list[str] | None = field(
-        default=None, metadata={"help": "Prediction files to score instead of the folder's runs; needs --gold."}
+        default=None, metadata={"help": "Prediction files to score instead of the experiment's runs; needs --gold."}
     )
     gold: str | None = field(default=None, metadata={"help": "With --predictions: the true pictures."})
     articles: str | None = field(
         default=None, metadata={"help": "With --predictions: the list that links article ids and gold by url (2021)."}
     )
     candidates: str | None = field(
-        default=None, metadata={"help": "With --predictions: the candidate pictures, a list or a folder, to check by."}
+        default=None,
+        metadata={
+            "help": "With --predictions: the candidate pictures, a list or a folder, to check the files against."
+        },
     )
     scores_file: str | None = field(
-        default=None, metadata={"help": "JSON file to write, Markdown beside it; by default scores.json of the run."}
+        default=None,
+        metadata={"help": "JSON file to write, with Markdown beside it; by default scores.json of the experiment."},
     )
-    ks: list[int] = field(default_factory=lambda: [1, 5, 10, 50, 100], metadata={"help": "The k of Recall@k."})
-    seed: int = field(default=0, metadata={"help": "Of the bootstrap."})
+    ks: list[int] = field(default_factory=lambda: [1, 5, 10, 50, 100], metadata={"help": "The ks of Recall@k."})
+    seed: int = field(default=0, metadata={"help": "Seed of the bootstrap."})
 
     def __post_init__(self):
-        from .retrieval.ranking import MAX_RANK
-
         _check_least(self, seed=0)
         for k in self.ks:
             if not 1 <= k <= MAX_RANK:
@@ -396,37 +417,40 @@ class EvaluateArguments:
 
 @dataclass
 class FuseArguments:
-    """What `scripts/fuse.py` takes."""
+    """Options of `hf-newsmatch fuse`."""
+
+    _argument_group_name = "fusion"
 
     predictions: list[str] = field(
-        default_factory=list, metadata={"help": "The prediction files to join, two or more; the flag may be left out."}
+        default_factory=list,
+        metadata={"help": "The prediction files to join, two or more; they may be named without the flag."},
     )
     method: str = field(
         default="reciprocal_rank",
         metadata={
-            "help": "reciprocal_rank, of any files; or z_score or min_max, the mean of the normalised scores that"
-            " predict.py writes beside its files."
+            "help": "reciprocal_rank, of any files; z_score or min_max, the mean of the normalised scores that"
+            " `hf-newsmatch predict` writes beside its files."
         },
     )
-    weights: list[float] | None = field(default=None, metadata={"help": "One a file; equal by default."})
+    weights: list[float] | None = field(default=None, metadata={"help": "A weight for each file; equal by default."})
     output_file: str = field(default="outputs/fused.tsv", metadata={"help": "The prediction file to write."})
-    k: int = field(default=100, metadata={"help": "Pictures an article."})
+    k: int = field(default=100, metadata={"help": "Pictures to rank for each article, at most 100."})
 
     def __post_init__(self):
-        from .retrieval.ranking import MAX_RANK
-
         if not 1 <= self.k <= MAX_RANK:
             raise ValueError(f"--k must lie between 1 and {MAX_RANK}, not {self.k}.")
 
 
 @dataclass
 class ReportArguments:
-    """What `scripts/report.py` takes."""
+    """Options of `hf-newsmatch report`."""
+
+    _argument_group_name = "report"
 
     output_dir: str = field(
-        default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run; its flag may be left out."}
+        default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the experiment; it may be named without the flag."}
     )
-    seed: int = field(default=0, metadata={"help": "Of the bootstrap and the permutation test."})
+    seed: int = field(default=0, metadata={"help": "Seed of the bootstrap and the permutation test."})
 
     def __post_init__(self):
         _check_least(self, seed=0)
@@ -434,31 +458,35 @@ class ReportArguments:
 
 @dataclass
 class AppArguments:
-    """What `app/app.py` takes."""
+    """Options of `hf-newsmatch app`."""
+
+    _argument_group_name = "app"
 
     output_dir: str = field(
         default=DEFAULT_OUTPUT_DIR,
-        metadata={"help": "Folder of a run; where the default holds none, the demo is trained first."},
+        metadata={"help": "Folder of an experiment; where the default holds none, the demo is trained first."},
     )
-    split: str = field(default="test", metadata={"help": "The part of the run whose pictures are ranked."})
+    split: str = field(default="test", metadata={"help": "The split of the experiment whose pictures are ranked."})
     hub_model_id: str | None = field(
         default=None,
         metadata={
-            "help": "Models that scripts/push_to_hub.py --family published, instead of a run's; name --images or"
+            "help": "Models that `hf-newsmatch push --family` published, instead of an experiment's; name --images or"
             " --articles_file with them."
         },
     )
     images: str | None = field(
-        default=None, metadata={"help": "Rank these pictures, a list or a folder, instead of the run's."}
+        default=None, metadata={"help": "Rank these pictures, a list or a folder, instead of the experiment's."}
     )
     articles_file: str | None = field(
         default=None,
-        metadata={"help": "Articles to choose from instead of the run's; without --images, also their pictures."},
+        metadata={
+            "help": "Articles to choose from instead of the experiment's; without --images, also their pictures."
+        },
     )
     gold_file: str | None = field(
-        default=None, metadata={"help": "With --articles_file and --images: the true pictures, when they are known."}
+        default=None, metadata={"help": "With --articles_file and --images: the true pictures, where they are known."}
     )
-    k: int = field(default=12, metadata={"help": "Pictures that each model shows."})
+    k: int = field(default=12, metadata={"help": "Pictures to show of each model."})
 
     def __post_init__(self):
         _check_least(self, k=1)
@@ -468,18 +496,20 @@ class AppArguments:
 
 @dataclass
 class CardArguments:
-    """What a model card says that the record of a run cannot know."""
+    """Statements of a model card that the record of an experiment cannot know."""
+
+    _argument_group_name = "model card"
 
     license: str | None = field(
         default=None, metadata={"help": "Licence of the checkpoint; by default that of the base model's card."}
     )
     base_model: str | None = field(
-        default=None, metadata={"help": "Hub id of the base model, when the training began from a folder."}
+        default=None, metadata={"help": "Hub id of the base model, where the training began from a folder."}
     )
     dataset_name: str | None = field(
-        default=None, metadata={"help": "How the card calls the data; by default the name of its file."}
+        default=None, metadata={"help": "Name of the data in the card; by default that of its file."}
     )
-    datasets: list[str] | None = field(default=None, metadata={"help": "Hub ids of the data, if it is there."})
+    datasets: list[str] | None = field(default=None, metadata={"help": "Hub ids of the data, where it is on the Hub."})
     language: list[str] = field(
         default_factory=lambda: ["en"], metadata={"help": "Codes of the languages that the model reads."}
     )
@@ -487,24 +517,31 @@ class CardArguments:
 
 @dataclass
 class PushArguments:
-    """What `scripts/push_to_hub.py` takes beside what the card says. `train.py --push_to_hub` shares the hub flags."""
+    """Options of `hf-newsmatch push` beside the card's; `hf-newsmatch train --push_to_hub` shares the hub_ flags."""
 
-    output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the run."})
-    hub_model_id: str | None = field(default=None, metadata={"help": "Where to: user/name or organisation/name."})
+    _argument_group_name = "publishing"
+
+    output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the experiment."})
+    hub_model_id: str | None = field(
+        default=None, metadata={"help": "The repository: user/name or organisation/name."}
+    )
     hub_private_repo: bool = field(
         default=True, metadata={"help": "Make the repository private; false makes it public."}
     )
-    hub_revision: str = field(default="main", metadata={"help": "The branch of the (main) checkpoint."})
+    hub_revision: str = field(default="main", metadata={"help": "The branch for the (main) checkpoint."})
     hub_token: str | None = field(
         default=None,
-        metadata={"help": "By default HF_TOKEN or that of `hf auth login`, which no process list shows."},
+        metadata={"help": "A token; by default HF_TOKEN or that of `hf auth login`, which no process list shows."},
     )
     run: str | None = field(
-        default=None, metadata={"help": "fine_tuned or wise_ft; by default wise_ft when there is one."}
+        default=None,
+        metadata={"help": "The model to publish: fine_tuned or wise_ft; by default wise_ft where there is one."},
     )
     family: bool = field(
         default=False,
-        metadata={"help": "Also each wise_ft_alpha_… of the folder and the fine-tuned model, as branches alpha-…"},
+        metadata={
+            "help": "Publish each wise_ft_alpha_… of the folder and the fine-tuned model, too, as branches alpha-…"
+        },
     )
     dry_run: bool = field(
         default=False, metadata={"help": "List exactly the files and show the card, and send nothing."}
@@ -523,67 +560,84 @@ def _check_least(arguments: Any, **least: int) -> None:
 
 @dataclass
 class TranslateArguments:
-    """What `scripts/translate.py` takes."""
+    """Options of `hf-newsmatch translate`."""
+
+    _argument_group_name = "translation"
 
     articles_file: str | None = field(
-        default=None, metadata={"help": "The articles to translate, any NewsImages edition or a Hub id."}
+        default=None, metadata={"help": "The articles to translate: a list of any NewsImages edition, or a Hub id."}
     )
     output_file: str | None = field(
-        default=None, metadata={"help": "Where to; by default outputs/translated/NAME with the ending of the format."}
+        default=None,
+        metadata={"help": "The file to write; by default outputs/translated/NAME with the ending of the format."},
     )
     format: str = field(
         default="parquet",
         metadata={
-            "help": "parquet: translated columns, the originals as title_source and text_source; tsv: the original"
-            " columns, the translated ones as titleEN and textEN. All scripts read both as English."
+            "help": "parquet: translated columns, with the originals as title_source and text_source; tsv: the"
+            " original columns, with the translated ones as titleEN and textEN. All commands read both as English."
         },
     )
     translation_model: str = field(
         default=DEFAULT_TRANSLATION_MODEL,
-        metadata={"help": "A Marian checkpoint, a Hub id or a folder; 'demo' is the tiny one inside the package."},
+        metadata={"help": "A Marian checkpoint, a Hub id or a folder; 'demo' is the tiny one in the package."},
     )
     translation_revision: str | None = field(
         default=None, metadata={"help": "Branch, tag or commit of the translation model."}
     )
     source_language: str | None = field(
-        default=None, metadata={"help": "What the model translates from, if the checkpoint does not say so."}
+        default=None,
+        metadata={"help": "The language that the model translates from, where the checkpoint does not say it."},
     )
-    target_language: str | None = field(default=None, metadata={"help": "What it translates into, likewise."})
+    target_language: str | None = field(
+        default=None, metadata={"help": "The language that it translates into, likewise."}
+    )
     language: str | None = field(
         default=None,
-        metadata={"help": "The language of all articles; by default what the list says, else detected for each."},
+        metadata={"help": "The language of all articles; by default the list's, or else detected for each article."},
     )
-    columns: list[str] = field(default_factory=lambda: ["title", "text"], metadata={"help": "What to translate."})
+    columns: list[str] = field(
+        default_factory=lambda: ["title", "text"], metadata={"help": "The columns to translate."}
+    )
     max_sentences: int | None = field(
-        default=None, metadata={"help": "Sentences of a text to translate, the rest is left out; by default all."}
+        default=None, metadata={"help": "Sentences of a text to translate; the rest is left out. By default all."}
     )
     use_english_columns: bool = field(
-        default=True, metadata={"help": "Take the English translation of a list that has one (titleEN, textEN)."}
+        default=True, metadata={"help": "Take the English columns of a list that has them (titleEN, textEN)."}
     )
-    backend: str = field(default="torch", metadata={"help": "torch, or ctranslate2 where that is installed."})
+    backend: str = field(
+        default="torch", metadata={"help": "The engine: torch, or ctranslate2 where that is installed."}
+    )
     dtype: str | None = field(
         default=None,
-        metadata={"help": "float32 (default), float16 or bfloat16; with ctranslate2 int8 (default), float32 …"},
+        metadata={
+            "help": "Of the weights: float32 (default), float16, bfloat16; with ctranslate2 int8 (default), float32 …"
+        },
     )
-    device: str | None = field(default=None, metadata={"help": "By default the accelerator when there is one."})
+    device: str | None = field(
+        default=None, metadata={"help": "The device; by default the accelerator where there is one."}
+    )
     num_beams: int | None = field(
-        default=None, metadata={"help": "Beams of the search; by default what the checkpoint says. 1 is fastest."}
+        default=None, metadata={"help": "Beams of the search; by default the checkpoint's. 1 is fastest."}
     )
     tokens_per_batch: int | None = field(
         default=None,
-        metadata={"help": "Source tokens a batch, padding included; by default 1024 on a CPU, 4096 elsewhere."},
+        metadata={"help": "Source tokens of a batch, padding included; by default 1024 on a CPU, 4096 elsewhere."},
     )
     cache_file: str | None = field(
-        default=None, metadata={"help": "The sqlite file of what is done; by default in the cache of datasets."}
+        default=None,
+        metadata={"help": "The SQLite file of translated sentences; by default in the cache of datasets."},
     )
     skip_bad_rows: bool = field(
-        default=False, metadata={"help": "Leave out rows that cannot be read and list them, instead of stopping."}
+        default=False, metadata={"help": "Leave out rows that cannot be read, and list them, instead of stopping."}
     )
 
 
 @dataclass
 class ReproduceArguments:
-    """What `hf-newsmatch reproduce` takes."""
+    """Options of `hf-newsmatch reproduce`."""
+
+    _argument_group_name = "reproduction"
 
     data_root: str | None = field(
         default=None,
@@ -591,29 +645,31 @@ class ReproduceArguments:
     )
     demo: bool = field(
         default=False,
-        metadata={"help": "Take the demo newsroom's portal and feed for the three: the whole road in miniature."},
+        metadata={"help": "Take the demo newsroom's portal and feed for the three: all steps in miniature."},
     )
-    datasets: list[str] = field(default_factory=lambda: ["rt", "tw", "rss"], metadata={"help": "Of rt, tw and rss."})
-    output_dir: str = field(default="outputs/reproduce", metadata={"help": "Where to; a folder a data set."})
+    datasets: list[str] = field(default_factory=lambda: list(PAPER_DATASETS), metadata={"help": "Of rt, tw and rss."})
+    output_dir: str = field(
+        default="outputs/reproduce", metadata={"help": "Folder of the results, with a folder for each data set."}
+    )
     accelerate_config: str | None = field(
         default=None,
         metadata={"help": "A file of accelerate_configs/ for the trainings; by default your `accelerate config`."},
     )
-    overwrite: bool = field(default=False, metadata={"help": "Start over what was begun."})
+    overwrite: bool = field(default=False, metadata={"help": "Start over instead of going on."})
 
     def __post_init__(self):
         if self.demo == bool(self.data_root):
             raise ValueError("Name the folder of the three data sets with --data_root, or take --demo true.")
-        from .studies.reproduction import PAPER
-
         for name in self.datasets:
-            if name not in PAPER:
-                raise ValueError(f"--datasets are {', '.join(PAPER)}, not {name}.")
+            if name not in PAPER_DATASETS:
+                raise ValueError(f"--datasets are {', '.join(PAPER_DATASETS)}, not {name}.")
 
 
 @dataclass
 class StudyArguments:
-    """What `hf-newsmatch study` takes."""
+    """Options of `hf-newsmatch study`."""
+
+    _argument_group_name = "study"
 
     corpus_seeds: list[int] = field(
         default_factory=lambda: [1, 2, 3, 4, 5],
@@ -621,8 +677,10 @@ class StudyArguments:
     )
     recipe: str = field(
         default_factory=lambda: str(resource_dir("recipes") / "demo.yaml"),
-        metadata={"help": "The recipe of every seed."},
+        metadata={"help": "The recipe of all seeds."},
     )
-    alpha_metric: str = field(default="recall@1", metadata={"help": "What the rules go by: mrr@100 or recall@k."})
+    alpha_metric: str = field(
+        default="recall@1", metadata={"help": "The metric that the rules compare: mrr@100 or recall@k."}
+    )
     alpha_slices: int = field(default=4, metadata={"help": "Slices of time for time_robust and forward_chaining."})
     output_dir: str = field(default="outputs/study", metadata={"help": "Folder of the study."})

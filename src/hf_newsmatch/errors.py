@@ -1,25 +1,65 @@
-"""The one kind of error that is the user's to mend, and how a script ends on it."""
+"""The one kind of error that is the user's to mend, and how a command ends on it."""
 
 import functools
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# What an extra of the package brings, by the name that is imported.
+EXTRAS = {
+    "ctranslate2": "ctranslate2",
+    "gradio": "app",
+    "imagehash": "report",
+    "matplotlib": "report",
+    "peft": "peft",
+    "py3langid": "translation",
+    "pysbd": "translation",
+}
 
 
 class NewsMatchError(ValueError):
     """Bad input. The message is one sentence that names the file, the row and the remedy."""
 
 
+@contextmanager
+def needs_extra(*packages: str) -> Iterator[None]:
+    """Say which extra to install where one of these packages is missing.
+
+    Args:
+        packages (`str`): The names that are imported, all of them in `EXTRAS`; all of `EXTRAS` by default.
+
+    Raises:
+        [`NewsMatchError`]: in place of a `ModuleNotFoundError` of such a package.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in (packages or EXTRAS):
+            raise
+        raise NewsMatchError(
+            f"This needs {package}, which is not installed: pip install 'hf-newsmatch[{EXTRAS[package]}]'."
+        ) from error
+
+
 def first_sentence(error: Exception) -> str:
-    """What another library's long message comes down to: its first sentence on one line, without the full stop."""
+    """The first sentence of another library's message, on one line and without its full stop."""
     return " ".join(str(error).split()).split(". ")[0].rstrip(".")
 
 
+def program() -> str:
+    """The command as it was typed: `hf-newsmatch train`, `python -m hf_newsmatch train` or `train.py`."""
+    return Path(sys.argv[0]).name
+
+
 def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
-    """Let a script's `main` end with exit code 2 and one sentence, no traceback, on a [`NewsMatchError`].
+    """Let a command's `main` end with exit code 2 and one sentence, no traceback, on a [`NewsMatchError`].
 
     Errors of the operating system (a missing file, a folder without write permission, a full disk) name their file
-    and are the user's to mend too. Anything else is a defect of ours and keeps its traceback.
+    and are the user's to mend too, as is a package of an extra that is not installed. Anything else is a defect of
+    ours and keeps its traceback.
     """
 
     @functools.wraps(main)
@@ -27,7 +67,8 @@ def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
         # as after Ctrl-C, temporary files are removed on the way out
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
-            return main(*args, **kwargs)
+            with needs_extra():
+                return main(*args, **kwargs)
         except NewsMatchError as error:
             message = str(error)
         except OSError as error:
@@ -36,7 +77,7 @@ def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
             sys.exit(128 + signal.SIGINT)
         finally:
             signal.signal(signal.SIGTERM, before)
-        print(f"{sys.argv[0]}: error: {message}", file=sys.stderr)
+        print(f"{program()}: error: {message}", file=sys.stderr)
         sys.exit(2)
 
     return wrapper

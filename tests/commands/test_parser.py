@@ -1,19 +1,33 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import pytest
 import torch
+import yaml
 
 from hf_newsmatch import ContrastiveTrainingArguments, NewsMatchError
-from hf_newsmatch.commands.parser import parse_arguments
+from hf_newsmatch.commands.parser import TRAINING_ARGUMENTS, parse_arguments
 from hf_newsmatch.commands.terminal import use_all_cores
 from hf_newsmatch.configs import (
+    MAX_RANK,
+    PAPER_DATASETS,
+    RERANKERS,
+    AppArguments,
+    CardArguments,
     DataArguments,
     EvaluateArguments,
+    FuseArguments,
     InterpolateArguments,
     ModelArguments,
     PredictArguments,
+    PushArguments,
+    ReportArguments,
+    ReproduceArguments,
+    StudyArguments,
     TrainArguments,
+    TranslateArguments,
 )
+from hf_newsmatch.retrieval.rerank import METHODS
+from hf_newsmatch.studies.reproduction import PAPER
 
 TYPES = (DataArguments, ModelArguments)
 
@@ -82,7 +96,7 @@ def recipe_of(tmp_path, content):
 
 
 SCRIPTS = {
-    "train": (DataArguments, ModelArguments, ContrastiveTrainingArguments, TrainArguments),
+    "train": (DataArguments, ModelArguments, TRAINING_ARGUMENTS, TrainArguments),
     "interpolate": (InterpolateArguments,),
     "predict": (PredictArguments, DataArguments, ModelArguments),
     "evaluate": (EvaluateArguments,),
@@ -222,3 +236,275 @@ def test_only_a_launchers_single_thread_is_overridden(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     use_all_cores()
     assert len(threads) == 1
+
+
+# Every flag of the first version with a value, and what HfArgumentParser over its dataclasses made of it. Flags may be
+# added; none of these may go or change its meaning.
+COMPATIBLE = {
+    DataArguments: (
+        "--demo feed --corpus_seed 3 --articles_file a.tsv --image_dir i --test_articles_file t.tsv --test_images p"
+        " --test_image_dir j --gold_file g.tsv --text_fields title caption --holdout_test false --train_fraction .7"
+        " --sort_by file --skip_bad_rows --use_english_columns no --translate yes --translation_model demo"
+        " --translation_revision main --max_sentences 4",
+        {
+            "demo": "feed",
+            "corpus_seed": 3,
+            "articles_file": "a.tsv",
+            "image_dir": "i",
+            "test_articles_file": "t.tsv",
+            "test_images": "p",
+            "test_image_dir": "j",
+            "gold_file": "g.tsv",
+            "text_fields": ["title", "caption"],
+            "holdout_test": False,
+            "train_fraction": 0.7,
+            "sort_by": "file",
+            "skip_bad_rows": True,
+            "translate": True,
+            "use_english_columns": False,
+            "translation_model": "demo",
+            "translation_revision": "main",
+            "max_sentences": 4,
+        },
+    ),
+    ModelArguments: (
+        "--model-name-or-path demo --model-revision v1",
+        {"model_name_or_path": "demo", "model_revision": "v1"},
+    ),
+    TrainArguments: ("--overwrite", {"overwrite": True}),
+    InterpolateArguments: (
+        "--alpha 0.2 0.4 --alpha_rule time_robust --alpha_metric mrr@100 --alpha_slices 3 --per_tower true"
+        " --max_evaluations 9 --alpha_vision -0.1 --alpha_text 1 --logit_scale_with text --alphas_file a.yaml"
+        " --extrapolate --dtype float16 --max_shard_size 2GB --output_dir o --batch_size 8",
+        {
+            "alpha": ["0.2", "0.4"],
+            "alpha_rule": "time_robust",
+            "alpha_metric": "mrr@100",
+            "alpha_slices": 3,
+            "per_tower": True,
+            "max_evaluations": 9,
+            "alpha_vision": -0.1,
+            "alpha_text": 1.0,
+            "logit_scale_with": "text",
+            "alphas_file": "a.yaml",
+            "extrapolate": True,
+            "dtype": "float16",
+            "max_shard_size": "2GB",
+            "output_dir": "o",
+            "batch_size": 8,
+        },
+    ),
+    PredictArguments: (
+        "--output_dir o --splits test --runs zero_shot ensemble --ensemble_weight 0.3 --rerank csls sinkhorn --k 10"
+        " --batch_size 8 --num_workers 2",
+        {
+            "output_dir": "o",
+            "splits": ["test"],
+            "runs": ["zero_shot", "ensemble"],
+            "ensemble_weight": 0.3,
+            "k": 10,
+            "rerank": ["csls", "sinkhorn"],
+            "batch_size": 8,
+            "num_workers": 2,
+        },
+    ),
+    EvaluateArguments: (
+        "--output_dir o --predictions a b --gold g --articles a --candidates c --scores_file s.json --ks 1 3 --seed 7",
+        {
+            "output_dir": "o",
+            "predictions": ["a", "b"],
+            "gold": "g",
+            "articles": "a",
+            "candidates": "c",
+            "scores_file": "s.json",
+            "ks": [1, 3],
+            "seed": 7,
+        },
+    ),
+    FuseArguments: (
+        "--predictions a b --method z_score --weights 2 1 --output_file f.tsv --k 9",
+        {"predictions": ["a", "b"], "method": "z_score", "weights": [2.0, 1.0], "output_file": "f.tsv", "k": 9},
+    ),
+    ReportArguments: ("--output_dir o --seed 1", {"output_dir": "o", "seed": 1}),
+    AppArguments: (
+        "--output_dir o --split validation --hub_model_id u/n --images p --articles_file a --gold_file g --k 3",
+        {
+            "output_dir": "o",
+            "split": "validation",
+            "hub_model_id": "u/n",
+            "images": "p",
+            "articles_file": "a",
+            "gold_file": "g",
+            "k": 3,
+        },
+    ),
+    CardArguments: (
+        "--license mit --base_model b --dataset_name d --datasets x y --language en de",
+        {"license": "mit", "base_model": "b", "dataset_name": "d", "datasets": ["x", "y"], "language": ["en", "de"]},
+    ),
+    PushArguments: (
+        "--output_dir o --hub_model_id u/n --no_hub_private_repo --hub_revision r --hub_token t --run wise_ft --family"
+        " --dry_run",
+        {
+            "output_dir": "o",
+            "hub_model_id": "u/n",
+            "hub_private_repo": False,
+            "hub_revision": "r",
+            "hub_token": "t",
+            "run": "wise_ft",
+            "family": True,
+            "dry_run": True,
+        },
+    ),
+    TranslateArguments: (
+        "--articles_file a --output_file o --format tsv --translation_model demo --translation_revision r"
+        " --source_language de --target_language en --language de --columns title --max_sentences 2"
+        " --no_use_english_columns --backend ctranslate2 --dtype int8 --device cpu --num_beams 1 --tokens_per_batch 9"
+        " --cache_file c --skip_bad_rows true",
+        {
+            "articles_file": "a",
+            "output_file": "o",
+            "format": "tsv",
+            "translation_model": "demo",
+            "translation_revision": "r",
+            "source_language": "de",
+            "target_language": "en",
+            "language": "de",
+            "columns": ["title"],
+            "max_sentences": 2,
+            "use_english_columns": False,
+            "backend": "ctranslate2",
+            "dtype": "int8",
+            "device": "cpu",
+            "num_beams": 1,
+            "tokens_per_batch": 9,
+            "cache_file": "c",
+            "skip_bad_rows": True,
+        },
+    ),
+    ReproduceArguments: (
+        "--data_root d --demo false --datasets rss --output_dir o --accelerate_config c --overwrite",
+        {
+            "data_root": "d",
+            "demo": False,
+            "datasets": ["rss"],
+            "output_dir": "o",
+            "accelerate_config": "c",
+            "overwrite": True,
+        },
+    ),
+    StudyArguments: (
+        "--corpus_seeds 6 7 --recipe r.yaml --alpha_metric mrr@100 --alpha_slices 3 --output_dir o",
+        {"corpus_seeds": [6, 7], "recipe": "r.yaml", "alpha_metric": "mrr@100", "alpha_slices": 3, "output_dir": "o"},
+    ),
+    TRAINING_ARGUMENTS: (
+        "--output_dir o --per_device_train_batch_size 8 --num_train_epochs 2 --learning_rate 1e-4 --seed 3 --use_cpu"
+        " --lr_scheduler_type linear --weight_decay 0.1 --max_grad_norm 1 --logging_strategy steps --eval_strategy no"
+        " --per_device_eval_batch_size 4 --save_strategy no --save_total_limit 2 --hub_strategy end"
+        " --no_load_best_model_at_end --metric_for_best_model mrr@100 --no-dataloader-drop-last"
+        " --dataloader_num_workers 1 --remove_unused_columns no --ddp_find_unused_parameters"
+        " --coupled_weight_decay false --decay_biases_and_norms true --train_towers text --unfreeze_last_layers 1"
+        " --layerwise_lr_decay 0.9 --logits_factor 0.9 --contrastive_chunk_size 4"
+        " --no_distinct_batches --cache_images --max_steps 5 --warmup_steps 0.1 --gradient_accumulation_steps 2"
+        " --optim sgd --report_to none --save_steps 7 --eval_steps 3 --logging_steps 0.5 --push_to_hub --hub_model_id"
+        " u/n --hub_private_repo false --hub_token t --hub_revision r --resume_from_checkpoint c --run_name n"
+        " --activation_checkpointing --lr_scheduler_kwargs {} --label_names a b --data_seed 4 --ddp_timeout 9",
+        {
+            "output_dir": "o",
+            "per_device_train_batch_size": 8,
+            "num_train_epochs": 2.0,
+            "learning_rate": 1e-4,
+            "seed": 3,
+            "use_cpu": True,
+            "lr_scheduler_type": "linear",
+            "weight_decay": 0.1,
+            "max_grad_norm": 1.0,
+            "logging_strategy": "steps",
+            "eval_strategy": "no",
+            "per_device_eval_batch_size": 4,
+            "save_strategy": "no",
+            "save_total_limit": 2,
+            "hub_strategy": "end",
+            "load_best_model_at_end": False,
+            "dataloader_num_workers": 1,
+            "metric_for_best_model": "mrr@100",
+            "dataloader_drop_last": False,
+            "remove_unused_columns": False,
+            "ddp_find_unused_parameters": True,
+            "coupled_weight_decay": False,
+            "decay_biases_and_norms": True,
+            "train_towers": "text",
+            "unfreeze_last_layers": 1,
+            "layerwise_lr_decay": 0.9,
+            "logits_factor": 0.9,
+            "contrastive_chunk_size": 4,
+            "distinct_batches": False,
+            "cache_images": True,
+            "max_steps": 5,
+            "warmup_steps": 0.1,
+            "gradient_accumulation_steps": 2,
+            "optim": "sgd",
+            "report_to": [],
+            "save_steps": 7,
+            "eval_steps": 3,
+            "logging_steps": 0.5,
+            "push_to_hub": True,
+            "hub_model_id": "u/n",
+            "hub_private_repo": False,
+            "hub_token": "t",
+            "hub_revision": "r",
+            "resume_from_checkpoint": "c",
+            "run_name": "n",
+            "activation_checkpointing": True,
+            "lr_scheduler_kwargs": {},
+            "label_names": ["a", "b"],
+            "data_seed": 4,
+            "ddp_timeout": 9,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("dataclass_type", COMPATIBLE, ids=lambda value: getattr(value, "__name__", "training"))
+@pytest.mark.parametrize("way", ["flags", "recipe"])
+def test_flags_of_the_first_version_parse_to_the_same(dataclass_type, way, tmp_path):
+    flags, values = COMPATIBLE[dataclass_type]
+    # the arguments turn the word into an empty list
+    typed = {"report_to": "none"} if "report_to" in values else {}
+    argv = flags.split() if way == "flags" else recipe_of(tmp_path, yaml.safe_dump({**values, **typed}))
+    (parsed,) = parse(*argv, types=(dataclass_type,))
+    assert {name: getattr(parsed, name) for name in values} == values
+    if not isinstance(dataclass_type, str):
+        assert set(values) == {item.name for item in fields(dataclass_type)}
+    else:
+        assert type(parsed) is ContrastiveTrainingArguments
+
+
+def test_flags_of_lora():
+    argv = ["--lora_rank", "2", "--lora_alpha", "3", "--lora_dropout", "0.1", "--use_cpu", "--output_dir", "o"]
+    (parsed,) = parse(*argv, types=(TRAINING_ARGUMENTS,))
+    assert (parsed.lora_rank, parsed.lora_alpha, parsed.lora_dropout) == (2, 3.0, 0.1)
+
+
+def test_names_that_the_configurations_know_are_those_of_the_code():
+    assert list(RERANKERS) == list(METHODS)
+    assert set(PAPER_DATASETS) == set(PAPER)
+    assert MAX_RANK == 100
+
+
+def test_a_re_ranking_that_there_is_not():
+    with pytest.raises(NewsMatchError, match=r"There is no re-ranking 'magic'; the methods are none, dual_softmax"):
+        parse("--rerank", "csls", "magic", types=(PredictArguments,))
+
+
+def test_a_recipe_of_the_package(tmp_path, monkeypatch):
+    """Where there is no file of that name, `recipes/NAME.yaml` is the one that came with the package."""
+    monkeypatch.chdir(tmp_path)
+    data, _ = parse("--config", "recipes/rss.yaml")
+    assert data.articles_file == "data/rss/articles.tsv"
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "rss.yaml").write_text("articles_file: mine.tsv\n")
+    data, _ = parse("--config", "recipes/rss.yaml")
+    assert data.articles_file == "mine.tsv"
+    with pytest.raises(NewsMatchError, match=r"recipes/no_such\.yaml cannot be read"):
+        parse("--config", "recipes/no_such.yaml")

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     variables = {item.name: PREFIX + item.name.upper() for item in dataclasses.fields(AppArguments)}
     flags = [f"--{name}={os.environ[variable]}" for name, variable in variables.items() if variable in os.environ]
     given = sys.argv[1:] if argv is None else argv
-    (args,) = parse_arguments(AppArguments, description=__doc__.splitlines()[0], argv=[*flags, *given])
+    (args,) = parse_arguments(AppArguments, description=__doc__, argv=[*flags, *given])
     set_up_logging()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
     try:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @exits_cleanly
 def main(argv: Sequence[str] | None = None) -> None:
-    (args,) = parse_arguments(EvaluateArguments, description=__doc__.splitlines()[0], argv=argv)
+    (args,) = parse_arguments(EvaluateArguments, description=__doc__, argv=argv)
     check(args)
     from ..experiment.evaluation import evaluate, evaluate_files, heading
     from ..experiment.folder import Experiment

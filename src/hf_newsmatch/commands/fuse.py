@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # the files may be named alone
     if argv and not argv[0].startswith("-"):
         argv = ["--predictions", *argv]
-    (args,) = parse_arguments(FuseArguments, description=__doc__.splitlines()[0], argv=argv)
+    (args,) = parse_arguments(FuseArguments, description=__doc__, argv=argv)
     from ..retrieval.fusion import fuse
     from ..retrieval.predictions import read_predictions, write_predictions
 

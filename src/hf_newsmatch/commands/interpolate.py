@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @exits_cleanly
 def main(argv: Sequence[str] | None = None) -> None:
-    (args,) = parse_arguments(InterpolateArguments, description=__doc__.splitlines()[0], argv=argv)
+    (args,) = parse_arguments(InterpolateArguments, description=__doc__, argv=argv)
     from ..experiment.folder import Experiment
     from ..experiment.merging import interpolate
 

@@ -1,22 +1,33 @@
-"""The command line every command shares: dataclasses, a YAML recipe under them, flags over it."""
+"""The command line that all commands share: dataclasses, a YAML recipe under them, flags over it.
+
+Help and the answer to a wrong flag come before anything heavy is imported; see `flags`.
+"""
 
 import argparse
 import dataclasses
+import difflib
 import json
 import sys
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
-from transformers import HfArgumentParser
+from typing import Any, NoReturn
 
 from .. import configs
-from ..errors import NewsMatchError, first_sentence
+from ..errors import NewsMatchError, first_sentence, program
+from ..utils.resources import resource_dir
+from .flags import TRAINING_ARGUMENTS, Flag, flags_of, resolve
+from .help import HelpFormatter, as_called, columns, flag_help, group_flags
+from .renamed import RENAMED
+
+__all__ = ["TRAINING_ARGUMENTS", "parse_arguments"]
+
+_CONFIG_HELP = "A recipe in YAML with the values below by name; flags override it."
+_HELP = {"-h", "--help", "--help_all", "--help-all"}
 
 
 def parse_arguments(
-    *dataclass_types: type,
+    *dataclass_types: type | str,
     description: str,
     argv: Sequence[str] | None = None,
     default_config: str | Path | None = None,
@@ -24,10 +35,11 @@ def parse_arguments(
     """Parse the command line into dataclasses, over the values of the YAML file that `--config` names.
 
     Args:
-        dataclass_types (`type`):
-            The dataclasses, as for `HfArgumentParser`.
+        dataclass_types (`type` or `str`):
+            The dataclasses, as for `HfArgumentParser`; `TRAINING_ARGUMENTS` in place of the one that takes seconds to
+            import.
         description (`str`):
-            The script's own, shown by `--help`.
+            The command's docstring, which `--help` shows: a sentence, indented examples, and more to know.
         argv (`Sequence[str]`, *optional*):
             The arguments; those of the process by default.
         default_config (`str` or `Path`, *optional*):
@@ -41,25 +53,97 @@ def parse_arguments(
             value that a dataclass refuses. Values of another type end as argparse ends them, with exit code 2.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    config_parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own = {name: flag for item in dataclass_types for name, flag in flags_of(item).items()}
+    if asked := _HELP & set(argv):
+        print_help(dataclass_types, description, everything=asked <= {"--help_all", "--help-all"})
+        sys.exit(0)
+
+    config_parser = _Parser(prog=program(), add_help=False, allow_abbrev=False)
     config_parser.add_argument("--config")
     config, flags = config_parser.parse_known_args(argv)
-
-    parser = HfArgumentParser(dataclass_types, description=description, allow_abbrev=False)
-    parser.add_argument("--config", metavar="YAML", help="A recipe: the values below by name. Flags override it.")
+    _check_flags(own, flags)
     file = config.config
     if file is None and default_config is not None and not _names_data(flags):
         file = default_config
-    if file is not None and not {"-h", "--help"} & set(flags):
-        lists = {action.dest for action in parser._actions if action.nargs == "+"}
+    if file is not None:
+        lists = {name for name, flag in own.items() if flag.nargs == "+"}
         # the recipe as flags ahead of the others: argparse checks all alike, and the later ones win; `--config` in
         # between ends the recipe's last list
-        flags = [*_as_flags(_read_recipe(file, dataclass_types), lists), f"--config={file}", *flags]
+        flags = [*_as_flags(_read_recipe(file, own), lists), f"--config={file}", *flags]
+        _check_flags(own, flags)
+
+    # from here on there are values to parse
+    from transformers import HfArgumentParser
+
+    types = [resolve(item) for item in dataclass_types]
+    parser = HfArgumentParser(types, prog=program(), usage=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
     try:
         # flags only: argparse would let a `--config` inside pass, but it is read already
-        return parser.parse_args_into_dataclasses(flags, look_for_args_file=False)[: len(dataclass_types)]
+        return parser.parse_args_into_dataclasses(flags, look_for_args_file=False)[: len(types)]
     except (ValueError, TypeError) as error:
         raise NewsMatchError(first_sentence(error) + ".") from error
+
+
+def print_help(dataclass_types: Sequence[type | str], description: str, everything: bool = False) -> None:
+    """Print a command's examples and flags; of a training's flags those that matter, unless it is to be everything."""
+    summary, _, rest = as_called(description).partition("\n")
+    parser = _Parser(
+        prog=program(),
+        usage="%(prog)s [--config YAML] [flags]",
+        description=f"{summary}\n{rest}",
+        add_help=False,
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--config", metavar="YAML", help=_CONFIG_HELP)
+    hidden: list[Flag] = []
+    for item in dataclass_types:
+        groups, rare = group_flags(item)
+        hidden += rare
+        for title, flags in groups.items():
+            group = parser.add_argument_group(title)
+            for flag in flags:
+                flag.add_to(group, flag_help(flag))
+    epilog = "--no_NAME turns off a switch whose default is on."
+    if hidden and everything:
+        group = parser.add_argument_group("more of transformers.TrainingArguments")
+        for flag in hidden:
+            flag.add_to(group, flag_help(flag))
+    elif hidden:
+        epilog += f" --help_all adds the {len(hidden)} other flags of transformers.TrainingArguments."
+    parser.epilog = textwrap.fill(epilog, columns())
+    parser.print_help()
+
+
+class _Parser(argparse.ArgumentParser):
+    """An `argparse` parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _check_flags(own: Mapping[str, Flag], flags: Sequence[str]) -> None:
+    """Refuse an unknown flag, or a value of another type, without the real dataclasses."""
+    parser = _Parser(prog=program(), add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    for flag in own.values():
+        flag.add_to(parser, flag.help)
+    _, unknown = parser.parse_known_args(flags)
+    if not unknown:
+        return
+    typed = next((text for text in unknown if text.startswith("-")), unknown[0]).partition("=")[0]
+    if not typed.startswith("-"):
+        raise NewsMatchError(f"'{typed}' belongs to no flag.")
+    name = typed.lstrip("-").replace("-", "_")
+    if name in RENAMED and "num_train_epochs" in own:
+        raise NewsMatchError(f"Transformers 5 has no {typed} any more: {RENAMED[name]}.")
+    nearest = _nearest(name, [*own, "config", "help", "help_all"], "--") or "."
+    raise NewsMatchError(f"There is no flag {typed}{nearest}")
+
+
+def _nearest(name: str, names: Collection[str], prefix: str = "") -> str:
+    nearest = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {prefix}{nearest[0]}?" if nearest else ""
 
 
 def _names_data(flags: Sequence[str]) -> bool:
@@ -85,31 +169,34 @@ def _as_typed(value: Any) -> str:
     return json.dumps(value, default=str) if isinstance(value, dict | list | None) else str(value)
 
 
-def _read_recipe(file: str | Path, dataclass_types: Sequence[type]) -> dict[str, Any]:
+def _read_recipe(file: str | Path, own: Collection[str]) -> dict[str, Any]:
+    """The values of a recipe that belong to this command."""
+    import yaml
+
+    file = Path(file)
+    if file.parent == Path("recipes") and not file.exists() and (resource_dir("recipes") / file.name).is_file():
+        # where there is no repository, the recipe that came with the package
+        file = resource_dir("recipes") / file.name
     try:
-        values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise NewsMatchError(f"The recipe {file} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise NewsMatchError(f"The recipe {file} is not YAML: {first_sentence(error)}.") from error
     if not isinstance(values, dict):
-        raise NewsMatchError(f"The recipe {file} is to hold lines like `learning_rate: 1e-5`.")
-    # one recipe serves every script: each takes its own keys and leaves the others'
-    unknown = sorted(set(values) - _field_names(_all_dataclasses()), key=str)
+        raise NewsMatchError(f"The recipe {file} must hold lines like `learning_rate: 1e-5`.")
+    # one recipe serves every command: each takes its own keys and leaves the others'
+    known = {name for item in _all_dataclasses() for name in flags_of(item)}
+    unknown = sorted(set(values) - known, key=str)
+    if unknown and unknown[0] in RENAMED:
+        text = RENAMED[unknown[0]].replace("--", "")
+        raise NewsMatchError(f"The recipe {file} has '{unknown[0]}', which transformers 5 no longer has: {text}.")
     if unknown:
-        raise NewsMatchError(f"The recipe {file} has the key '{unknown[0]}', which no script knows.")
-    own = _field_names(dataclass_types)
+        nearest = _nearest(str(unknown[0]), known) or "."
+        raise NewsMatchError(f"The recipe {file} has the key '{unknown[0]}', which no script knows{nearest}")
     return {name: value for name, value in values.items() if name in own}
 
 
-def _all_dataclasses() -> list[type]:
-    from ..training.arguments import ContrastiveTrainingArguments
-
-    own = [value for value in vars(configs).values() if dataclasses.is_dataclass(value)]
-    return [ContrastiveTrainingArguments, *own]
-
-
-def _field_names(dataclass_types: Sequence[type]) -> set[str]:
-    return {
-        item.name for dataclass_type in dataclass_types for item in dataclasses.fields(dataclass_type) if item.init
-    }
+def _all_dataclasses() -> list[type | str]:
+    own = [value for value in vars(configs).values() if isinstance(value, type) and dataclasses.is_dataclass(value)]
+    return [TRAINING_ARGUMENTS, *own]

@@ -22,7 +22,7 @@ from .terminal import set_up_logging, use_all_cores
 @exits_cleanly
 def main(argv: Sequence[str] | None = None) -> None:
     args, data_args, model_args = parse_arguments(
-        PredictArguments, DataArguments, ModelArguments, description=__doc__.splitlines()[0], argv=argv
+        PredictArguments, DataArguments, ModelArguments, description=__doc__, argv=argv
     )
     from ..experiment.prediction import open_experiment, predict
 

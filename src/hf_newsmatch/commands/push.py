@@ -25,9 +25,7 @@ logger = logging.getLogger(__name__)
 
 @exits_cleanly
 def main(argv: Sequence[str] | None = None) -> None:
-    push_args, card_args = parse_arguments(
-        PushArguments, CardArguments, description=__doc__.splitlines()[0], argv=argv
-    )
+    push_args, card_args = parse_arguments(PushArguments, CardArguments, description=__doc__, argv=argv)
     from ..experiment.folder import Experiment
     from ..experiment.publishing import collect_uploads, push
     from ..hub.card import find_license

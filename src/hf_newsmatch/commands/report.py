@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # the folder may be named alone
     if argv and not argv[0].startswith("-"):
         argv = ["--output_dir", *argv]
-    (args,) = parse_arguments(ReportArguments, description=__doc__.splitlines()[0], argv=argv)
+    (args,) = parse_arguments(ReportArguments, description=__doc__, argv=argv)
     from ..experiment.folder import Experiment
     from ..experiment.reporting import report
 

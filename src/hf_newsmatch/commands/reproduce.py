@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     cut = argv.index("--") if "--" in argv else len(argv)
-    (args,) = parse_arguments(ReproduceArguments, description=__doc__.splitlines()[0], argv=argv[:cut])
+    (args,) = parse_arguments(ReproduceArguments, description=__doc__, argv=argv[:cut])
     from ..studies.reproduction import reproduce
 
     set_up_logging()

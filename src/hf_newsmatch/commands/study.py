@@ -19,7 +19,7 @@ from .terminal import make_console, set_up_logging
 
 @exits_cleanly
 def main(argv: Sequence[str] | None = None) -> None:
-    (args,) = parse_arguments(StudyArguments, description=__doc__.splitlines()[0], argv=argv)
+    (args,) = parse_arguments(StudyArguments, description=__doc__, argv=argv)
     from ..studies import reranking
     from ..studies.seeds import rules_table, run_study, table
 

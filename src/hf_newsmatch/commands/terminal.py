@@ -2,16 +2,20 @@
 
 import logging
 import os
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from ..utils.machine import usable_cores
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 WIDTH = 100  # columns that the table of runs needs with its intervals
 
 
-def make_console() -> Console:
+def make_console() -> "Console":
     """The terminal, or, in a pipe or a log, one as wide as our tables."""
+    from rich.console import Console
+
     console = Console()
     return console if console.is_terminal else Console(width=max(console.width, WIDTH))
 

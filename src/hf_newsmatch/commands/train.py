@@ -14,9 +14,8 @@ from collections.abc import Sequence
 
 from ..configs import CardArguments, DataArguments, ModelArguments, TrainArguments
 from ..errors import exits_cleanly
-from ..training.arguments import ContrastiveTrainingArguments
 from ..utils.resources import resource_dir
-from .parser import parse_arguments
+from .parser import TRAINING_ARGUMENTS, parse_arguments
 from .terminal import make_console, set_up_logging, use_all_cores
 
 logger = logging.getLogger(__name__)
@@ -27,10 +26,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     data_args, model_args, training_args, train_args, card_args = parse_arguments(
         DataArguments,
         ModelArguments,
-        ContrastiveTrainingArguments,
+        TRAINING_ARGUMENTS,
         TrainArguments,
         CardArguments,
-        description=__doc__.splitlines()[0],
+        description=__doc__,
         argv=argv,
         default_config=resource_dir("recipes") / "demo.yaml",
     )

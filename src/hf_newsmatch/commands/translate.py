@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @exits_cleanly
 def main(argv: Sequence[str] | None = None) -> None:
-    (args,) = parse_arguments(TranslateArguments, description=__doc__.splitlines()[0], argv=argv)
+    (args,) = parse_arguments(TranslateArguments, description=__doc__, argv=argv)
     from ..experiment.translating import translate
 
     set_up_logging()

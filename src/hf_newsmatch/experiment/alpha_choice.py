@@ -1,5 +1,6 @@
 """The choice of an experiment's alpha on its validation split: sweep, apply the rule, write the curve."""
 
+import logging
 import tempfile
 from dataclasses import dataclass
 from functools import partial
@@ -8,14 +9,14 @@ from typing import Any
 
 from ..configs import InterpolateArguments
 from ..data.splits import chronological_slices
-from ..errors import NewsMatchError
+from ..errors import NewsMatchError, needs_extra
 from ..merging.curve import Alpha, AlphaSweep, write_curve
-from ..merging.plotting import plot_curve, plot_towers
 from ..merging.selection import check_metric, check_rule, choose_alpha, describe_rule
 from ..merging.sweep import check_evaluations, sweep_alpha, sweep_towers
-from ..utils.figures import save_figure
 from .folder import Experiment
 from .forward_chaining import fine_tune_again, sweep_folds
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -91,11 +92,19 @@ def choose_for_experiment(experiment: Experiment, args: InterpolateArguments) ->
 
 
 def _write(choice: AlphaChoice, experiment: Experiment) -> None:
+    """Write the curve as a table, and as a picture where matplotlib is installed."""
+    file = experiment.layout.alpha_curve("csv")
+    write_curve(choice.sweep, file)
+    try:
+        with needs_extra("matplotlib"):
+            from ..merging.plotting import plot_curve, plot_towers
+            from ..utils.figures import save_figure
+    except NewsMatchError as error:
+        logger.warning("The curve in %s has no picture. %s", file, error)
+        return
     title = f"Validation split, {len(choice.sweep.image_ids)} articles"
     if isinstance(choice.alpha, tuple):
         figure = plot_towers(choice.sweep, choice.alpha, choice.metric, title)
     else:
         figure = plot_curve(choice.sweep, choice.alpha, choice.metric, title, choice.folds)
-    file = experiment.layout.alpha_curve("csv")
-    write_curve(choice.sweep, file)
     save_figure(figure, file.with_suffix(""))

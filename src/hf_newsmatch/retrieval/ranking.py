@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..configs import MAX_RANK
 from ..errors import NewsMatchError
 
 if TYPE_CHECKING:
     import torch  # reading and scoring prediction files takes no PyTorch, which is slow to import
 
-MAX_RANK = 100  # the length of list that the task accepts
 CHUNK = 2**23  # similarities held at a time: 32 MiB in float32, few enough to stay near the processor
 
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import langcodes
 
-from ..errors import NewsMatchError
+from ..errors import NewsMatchError, needs_extra
 
 
 @lru_cache
@@ -40,7 +40,8 @@ class LanguageDetector:
     """
 
     def __init__(self, languages: Sequence[str]):
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+        with needs_extra("py3langid"):
+            from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
         self._identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
         try:

@@ -1,0 +1,42 @@
+"""What became of flags of `TrainingArguments` that transformers 5 no longer has."""
+
+_LEAVE_OUT = "leave it out"
+
+# checked against the fields of `TrainingArguments` and the code that reads them in transformers 5.23
+RENAMED = {
+    "adafactor": "write --optim adafactor --coupled_weight_decay false",
+    "dispatch_batches": """write --accelerator_config '{"dispatch_batches": true}'""",
+    "evaluate_during_training": "write --eval_strategy steps",
+    "evaluation_strategy": "write --eval_strategy",
+    "fp16_backend": f"mixed precision is always torch's; {_LEAVE_OUT}",
+    "fp16_opt_level": f"mixed precision is always torch's; {_LEAVE_OUT}",
+    "fsdp_min_num_params": """write --fsdp --fsdp_config '{"min_num_params": N}'""",
+    "fsdp_transformer_layer_cls_to_wrap": """write --fsdp --fsdp_config '{"transformer_layer_cls_to_wrap": NAME}'""",
+    "group_by_length": "write --train_sampling_strategy group_by_length",
+    "half_precision_backend": f"mixed precision is always torch's; {_LEAVE_OUT}",
+    "include_inputs_for_metrics": "write --include_for_metrics inputs",
+    "include_tokens_per_second": "write --include_num_input_tokens_seen",
+    "jit_mode_eval": _LEAVE_OUT,
+    "logging_dir": "set the environment variable TENSORBOARD_LOGGING_DIR",
+    "mp_parameters": _LEAVE_OUT,
+    "no_cuda": "write --use_cpu",
+    "overwrite_output_dir": "write --overwrite",
+    "past_index": _LEAVE_OUT,
+    "per_gpu_eval_batch_size": "write --per_device_eval_batch_size",
+    "per_gpu_train_batch_size": "write --per_device_train_batch_size",
+    "push_to_hub_model_id": "write --hub_model_id user/name",
+    "push_to_hub_organization": "write --hub_model_id organisation/name",
+    "push_to_hub_token": "write --hub_token",
+    "ray_scope": _LEAVE_OUT,
+    "save_safetensors": f"weights are always saved as safetensors; {_LEAVE_OUT}",
+    "sharded_ddp": "write --fsdp",
+    "split_batches": """write --accelerator_config '{"split_batches": true}'""",
+    "torchdynamo": "write --torch_compile_backend",
+    "tpu_metrics_debug": "write --debug tpu_metrics_debug",
+    "tpu_num_cores": f"`accelerate config` asks for it; {_LEAVE_OUT}",
+    "use_ipex": _LEAVE_OUT,
+    "use_legacy_prediction_loop": _LEAVE_OUT,
+    "use_mps_device": f"an Apple GPU is used when there is one; {_LEAVE_OUT}",
+    "warmup_ratio": "write --warmup_steps, which takes a share of the steps too, such as 0.1",
+    "xpu_backend": "write --ddp_backend",
+}

@@ -1,0 +1,128 @@
+"""The sentence for what is missing, in place of a traceback."""
+
+import os
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from hf_newsmatch import NewsMatchError
+from hf_newsmatch.errors import EXTRAS, exits_cleanly, needs_extra, program
+
+
+@pytest.mark.parametrize("package", EXTRAS)
+def test_a_missing_extra_is_one_sentence(monkeypatch, capsys, package):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/hf-newsmatch report"])
+    monkeypatch.setitem(sys.modules, package, None)
+
+    @exits_cleanly
+    def main():
+        __import__(package)
+
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        f"hf-newsmatch report: error: This needs {package}, which is not installed: pip install"
+        f" 'hf-newsmatch[{EXTRAS[package]}]'.\n"
+    )
+
+
+def test_other_modules_keep_their_traceback():
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"), needs_extra():
+        import no_such_module  # noqa: F401
+    with pytest.raises(ModuleNotFoundError), needs_extra("pysbd"):
+        raise ModuleNotFoundError("peft", name="peft")
+
+
+def test_a_module_of_a_missing_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "matplotlib.figure", raising=False)
+    with pytest.raises(NewsMatchError, match=r"pip install 'hf-newsmatch\[report\]'"), needs_extra():
+        from matplotlib.figure import Figure  # noqa: F401
+
+
+def test_names_of_the_package_tell_the_extra(monkeypatch):
+    import hf_newsmatch
+
+    for name in [name for name in sys.modules if name.startswith("hf_newsmatch.translation")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(vars(hf_newsmatch), "Translator", raising=False)
+    monkeypatch.setitem(sys.modules, "pysbd", None)
+    with pytest.raises(NewsMatchError, match=r"needs pysbd, .* pip install 'hf-newsmatch\[translation\]'"):
+        hf_newsmatch.Translator  # noqa: B018
+
+
+def test_the_language_detector_tells_its_extra(monkeypatch):
+    from hf_newsmatch.translation.languages import LanguageDetector
+
+    for name in [name for name in sys.modules if name.startswith("py3langid")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "py3langid", None)
+    with pytest.raises(NewsMatchError, match=r"needs py3langid, .*\[translation\]"):
+        LanguageDetector(["de", "en"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"), [("scripts/train.py", "train.py"), ("/usr/bin/hf-newsmatch", "hf-newsmatch")]
+)
+def test_the_program_is_what_was_typed(monkeypatch, typed, name):
+    monkeypatch.setattr(sys, "argv", [typed])
+    assert program() == name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("argv", "package", "extra"),
+    [
+        (["report", "nowhere"], "matplotlib", "report"),
+        (["report", "nowhere"], "imagehash", "report"),
+        (["translate", "--articles_file", "a.tsv"], "pysbd", "translation"),
+        (["app", "--output_dir", "nowhere"], "gradio", "app"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_commands_without_their_extra(argv, package, extra):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; sys.argv = ['hf-newsmatch', *{argv}]\n"
+        "from hf_newsmatch.__main__ import main; main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        rf"hf-newsmatch {argv[0]}: error: .*pip install 'hf-newsmatch\[{extra}\]'\.", done.stderr.strip()
+    )
+
+
+@pytest.mark.slow
+def test_core_commands_need_no_extra(tmp_path):
+    """Training, interpolation, ranking, scoring and publishing import with all extras missing."""
+    code = (
+        "import sys\n"
+        f"for name in {sorted(EXTRAS)}: sys.modules[name] = None\n"
+        "from hf_newsmatch.experiment import alpha_choice, evaluation, merging, prediction, publishing, training\n"
+        "from hf_newsmatch.retrieval import fusion, matcher\n"
+        "from hf_newsmatch.studies import reproduction"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_curve_without_matplotlib(monkeypatch, tmp_path, caplog):
+    """The table of the curve is written, the picture is not, and one sentence says why."""
+    from hf_newsmatch.experiment import alpha_choice
+
+    for name in ("hf_newsmatch.merging.plotting", "hf_newsmatch.utils.figures"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(alpha_choice, "write_curve", lambda sweep, file: file.write_text("alpha\n"))
+    layout = SimpleNamespace(alpha_curve=lambda ending: tmp_path / f"alpha_curve.{ending}")
+    choice = SimpleNamespace(sweep=SimpleNamespace(image_ids=["p"]), alpha=0.4)
+    alpha_choice._write(choice, SimpleNamespace(layout=layout))
+    assert [file.name for file in tmp_path.iterdir()] == ["alpha_curve.csv"]
+    (record,) = caplog.records
+    assert "pip install 'hf-newsmatch[report]'" in record.getMessage()
