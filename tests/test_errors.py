@@ -128,3 +128,22 @@ def test_a_curve_without_matplotlib(monkeypatch, tmp_path, caplog):
     assert [file.name for file in tmp_path.iterdir()] == ["alpha_curve.csv"]
     (record,) = caplog.records
     assert "pip install 'hf-newsmatch[report]'" in record.getMessage()
+
+
+@pytest.mark.slow
+def test_steps_that_need_no_extra_import_without_any():
+    """Training, interpolating, ranking, scoring and publishing news in English with the core dependencies alone."""
+    steps = [f"hf_newsmatch.experiment.{name}" for name in ("training", "merging", "prediction", "evaluation")]
+    modules = [
+        *steps,
+        "hf_newsmatch.experiment.publishing",
+        "hf_newsmatch.retrieval.matcher",
+        "hf_newsmatch.data.english",
+    ]
+    code = (
+        "import importlib, sys\n"
+        f"sys.modules.update(dict.fromkeys({list(EXTRAS)}))\n"
+        f"for name in {modules}: importlib.import_module(name)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -5,9 +5,10 @@ import pytest
 
 from hf_newsmatch import NewsMatchError
 from hf_newsmatch.configs import DataArguments, ModelArguments
-from hf_newsmatch.data import english, images
+from hf_newsmatch.data import images
 from hf_newsmatch.data.corpus import load_corpus
 from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.translation import translator
 from tests.utils.news import make_picture
 from tests.utils.parallel import all_sentences
 
@@ -88,12 +89,12 @@ def test_later_steps_read_the_same_from_the_cache(news, marian, checkpoints, mon
     experiment.save()
     assert experiment.record.data.translation.sentences == 2 * (len(SENTENCES) + 5)
 
-    class Loaded(english.Translator):
+    class Loaded(translator.Translator):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             self.checkpoint.load_model = lambda dtype: pytest.fail("the model was loaded again")
 
-    monkeypatch.setattr(english, "Translator", Loaded)
+    monkeypatch.setattr(translator, "Translator", Loaded)
     again = Experiment.open(news / "run").data()
     assert again.train["text"][:] == corpus.train["text"][:]
     assert again.splits["test"].articles[:] == corpus.splits["test"].articles[:]

@@ -1,13 +1,14 @@
 """The translation of a corpus into English, before it is split."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 
 from ..configs import DataArguments
 from ..errors import NewsMatchError
-from ..translation.dataset import translate_dataset
-from ..translation.translator import Translator
+
+if TYPE_CHECKING:
+    from ..translation.translator import Translator
 
 
 class EnglishTranslation:
@@ -41,6 +42,8 @@ class EnglishTranslation:
             return articles
         if self._translator is None:
             self._translator = _english_translator(self._data_args)
+        from ..translation.dataset import translate_dataset
+
         max_sentences = self._data_args.max_sentences
         return translate_dataset(articles, self._columns, self._translator, max_sentences=max_sentences)
 
@@ -59,7 +62,10 @@ class EnglishTranslation:
         }
 
 
-def _english_translator(data_args: DataArguments) -> Translator:
+def _english_translator(data_args: DataArguments) -> "Translator":
+    # needs the extra `translation`, which data in English do not
+    from ..translation.translator import Translator
+
     translator = Translator(data_args.translation_model, data_args.translation_revision, share=False)
     target = translator.checkpoint.target_language
     if target != "en":
