@@ -66,3 +66,15 @@ def test_early_stopping_is_mentioned_when_it_came():
         "epoch 2 of 9, with the lowest validation loss, 2.0000; stopped early after epoch 3"
     )
     assert kept_weights(state, arguments(early_stopping_patience=1)).endswith("loss, 2.0000")
+
+
+@pytest.mark.parametrize(("patience", "ending"), [(None, "2.0000"), (1, "2.0000; stopped early after epoch 0.68")])
+def test_steps_in_place_of_epochs(patience, ending):
+    """44 steps an epoch, evaluated every 10: 50 steps are 1.14 epochs, whatever --num_train_epochs says."""
+    state = make_state([3.0, 2.0, 2.5])
+    for row in state.log_history:
+        row["epoch"] = row["step"] / 44
+    args = arguments(num_train_epochs=6, max_steps=50, early_stopping_patience=patience)
+    assert kept_weights(state, args) == f"epoch 0.45 of 1.14, with the lowest validation loss, {ending}"
+    shown = [line.split("│")[1].strip() for line in text(curve_table(state, args)) if "│" in line]
+    assert [cell for cell in shown if cell] == ["0.23", "0.45", "0.68"]
