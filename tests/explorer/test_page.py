@@ -77,4 +77,4 @@ def test_the_environment_is_that_of_a_space(run, checkpoints, tmp_path):
 def test_without_gradio(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     code, err = run()
-    assert (code, "The page needs Gradio: pip install" in err) == (2, True)
+    assert (code, "This needs gradio, which is not installed: pip install 'hf-newsmatch[app]'." in err) == (2, True)

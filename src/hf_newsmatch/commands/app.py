@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from ..configs import AppArguments
-from ..errors import NewsMatchError, exits_cleanly
+from ..errors import exits_cleanly
 from .parser import parse_arguments
 from .terminal import set_up_logging
 
@@ -28,10 +28,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse_arguments(AppArguments, description=__doc__, argv=[*flags, *given])
     set_up_logging()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
-    try:
-        import gradio  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise NewsMatchError("The page needs Gradio: pip install 'hf-newsmatch[app]'.") from error
     from ..explorer.page import launch
 
     launch(args)
