@@ -1,4 +1,4 @@
-"""What became of flags of `TrainingArguments` that transformers 5 no longer has."""
+"""The remedy for each flag of `TrainingArguments` that transformers 5 no longer has."""
 
 _LEAVE_OUT = "leave it out"
 

@@ -16,7 +16,7 @@ from ..training.building import build_trainer
 from .folder import Experiment
 from .record import TrainRecord
 
-# what is another's business than the recipe's: where a run goes, and the Hub
+# arguments that are not the recipe's: where a run goes, and the Hub
 _NOT_OF_THE_RECIPE = ("output_dir", "report_to", "resume_from_checkpoint", "push_to_hub", "hub_")
 
 
@@ -29,12 +29,12 @@ def sweep_folds(
 ) -> list[AlphaSweep]:
     """Cut the training period into slices and sweep alpha on each but the first, fine-tuned on all before it.
 
-    The run itself is one more fold, trained on all slices and swept on the validation part: K slices make K folds in
+    The run itself is one more fold, trained on all slices and swept on the validation split: K slices make K folds in
     all. With slices of equal size, the K - 1 trainings of this function take (K - 1) / 2 times as long as the run's.
 
     Args:
         train (`datasets.Dataset`):
-            The training part.
+            The training split.
         fine_tune (`Callable`):
             Takes the earlier slices and the next, on which it may choose an epoch; gives the checkpoint.
         sweep (`Callable`):
@@ -82,5 +82,5 @@ def training_arguments(record: TrainRecord, output_dir: Path) -> ContrastiveTrai
         if name in names and not name.startswith(_NOT_OF_THE_RECIPE)
     }
     recipe["per_device_train_batch_size"] *= record.processes
-    recipe["save_only_model"] = True  # for the best epoch; nobody goes on from these
+    recipe["save_only_model"] = True  # kept for the best epoch alone: such a training is never resumed
     return ContrastiveTrainingArguments(**recipe, output_dir=str(output_dir), report_to="none")

@@ -44,7 +44,7 @@ def with_full_paths(data_args: DataArguments) -> DataArguments:
 
 
 def full_path(value: str | None) -> str | None:
-    """The full path of what is on this machine; anything else stays as it is."""
+    """The full path of a file or folder that is on this machine; any other value, such as a Hub id, unchanged."""
     return str(Path(value).absolute()) if value and Path(value).exists() else value
 
 

@@ -22,7 +22,7 @@ class Interpolation:
     """The models that a step made.
 
     Args:
-        models (`dict[Path, InterpolatedRecord]`): Folder to what is recorded of the model in it.
+        models (`dict[Path, InterpolatedRecord]`): Folder to the record of the model in it.
         choice ([`AlphaChoice`], *optional*): The sweep and the alpha, when a rule chose it.
     """
 

@@ -42,7 +42,7 @@ class EmbeddedRuns:
         experiment ([`Experiment`]):
             Whose runs.
         data ([`Corpus`]):
-            Its data: the parts to rank, and the pairs to train on, which some methods know.
+            Its data: the splits to rank, and the pairs to train on, which some methods know.
         ensemble_weight (`float`, *optional*, defaults to 0.5):
             The fine-tuned model's share in the run `ensemble`.
         folder (`str` or `Path`, *optional*):
@@ -66,7 +66,7 @@ class EmbeddedRuns:
         self._loaded: tuple[str | None, Any] = (None, None)
 
     def rank(self, run: str, split: str, method: str = "none", k: int = MAX_RANK, **settings: Any) -> Ranking:
-        """Rank a part with a run's model.
+        """Rank a split with a run's model.
 
         Args:
             run (`str`):
@@ -86,15 +86,15 @@ class EmbeddedRuns:
         return rerank(*self._inputs(run, split), method, k, **settings, **self._known(run, split, method))
 
     def choose_settings(self, run: str, method: str) -> dict[str, Any]:
-        """Search a method's settings for a run on the validation part; see [`choose_settings`]."""
+        """Search a method's settings for a run on the validation split; see [`choose_settings`]."""
         known = self._known(run, "validation", method)
         return choose_settings(method, *self._inputs(run, "validation"), self.splits["validation"].gold, **known)
 
     def _inputs(self, run: str, split: str) -> tuple[torch.Tensor, torch.Tensor, list[str], list[str]]:
-        """What [`rank`] takes."""
-        part = self.splits[split]
+        """The embeddings and ids that a ranking takes: texts, images, article ids, image ids."""
+        found = self.splits[split]
         embeds = self._embeds(run, split, "texts"), self._embeds(run, split, "images")
-        return *embeds, part.articles["article_id"][:], part.images["image_id"][:]
+        return *embeds, found.articles["article_id"][:], found.images["image_id"][:]
 
     def _known(self, run: str, split: str, method: str) -> dict[str, Any]:
         """The data that a method needs beside its settings: the texts of a split, or news published before it.
@@ -118,16 +118,16 @@ class EmbeddedRuns:
         return {name: kinds[kind]() for name, kind in METHODS[method].needs.items()}
 
     def _read(self, split: str) -> list[str]:
-        """What CLIP reads of each article."""
+        """The text of each article as the text tower reads it."""
         return article_texts(self.splits[split].articles, self.experiment.text_fields)
 
     def _pictures(self, run: str, split: str) -> torch.Tensor:
-        """The picture of each article."""
+        """The embedding of each article's true picture."""
         rows = {name: row for row, name in enumerate(self.splits[split].images["image_id"])}
         return self._embeds(run, split, "images")[[rows[name] for name in self.splits[split].gold.values()]]
 
     def _embeds(self, run: str, split: str, kind: str) -> torch.Tensor:
-        """The `"texts"` of the articles, or the candidate `"images"`, of a part."""
+        """The `"texts"` of the articles, or the candidate `"images"`, of a split."""
         key = run, split, kind
         if key not in self._kept:
             if run == "ensemble":
@@ -150,8 +150,8 @@ class EmbeddedRuns:
         if self.folder is None:
             return make()
         run, split, kind = key
-        part, data = self.splits[split], self.experiment.record.data
-        ids = (part.articles["article_id"] if kind == "texts" else part.images["image_id"])[:]
+        found, data = self.splits[split], self.experiment.record.data
+        ids = (found.articles["article_id"] if kind == "texts" else found.images["image_id"])[:]
         made_of = [self.experiment.model_sha256(run), dataclasses.asdict(data), ids]
         name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
         file = self.folder / f"{run}-{split}-{kind}-{name}.safetensors"

@@ -89,11 +89,13 @@ def collect_uploads(
 
 
 def take_push(training_args: TrainingArguments) -> PushArguments | None:
-    """The push that `--push_to_hub` asks of a training, taken out of its arguments: it comes after the evaluation of
-    the experiment's record. The token goes, too, because every checkpoint holds the arguments in clear.
+    """Take the push that `--push_to_hub` asks for out of the arguments of a training; `None` where none is asked for.
+
+    `Trainer` would push without the experiment's record. The token goes, too: every checkpoint holds the arguments in
+    clear.
 
     Raises:
-        [`NewsMatchError`]: when `--hub_model_id` is missing or no name of a repository.
+        [`NewsMatchError`]: when `--hub_model_id` is missing or not the name of a repository.
     """
     token, training_args.hub_token = training_args.hub_token, None
     if not training_args.push_to_hub:
@@ -139,7 +141,7 @@ def _main_checkpoint(experiment: Experiment, run: str | None) -> Checkpoint:
     if not experiment.has_model(run):
         step = {"fine_tuned": "train", "wise_ft": "interpolate"}[run]
         raise NewsMatchError(
-            f"{experiment.output_dir} has no {run} model of what is there now; run `hf-newsmatch {step}` first."
+            f"{experiment.output_dir} has no {run} model that matches its record; run `hf-newsmatch {step}` first."
         )
     made = experiment.record.wise_ft
     checkpoint = Checkpoint(run, experiment.layout.model(run), scores=read_scores(experiment))

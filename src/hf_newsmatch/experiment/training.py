@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Training:
-    """What a training came to.
+    """The result of a training.
 
     Args:
         experiment ([`Experiment`]): The experiment, its fine-tuned model recorded.

@@ -84,7 +84,7 @@ def translate(args: TranslateArguments) -> Translation | None:
 
 
 def output_file(args: TranslateArguments) -> Path:
-    """Where the result goes, checked before the work begins."""
+    """The file that is written; refused before the work begins where it cannot be."""
     if args.format not in ("parquet", "tsv"):
         raise NewsMatchError(f"There is no --format {args.format}; take parquet or tsv.")
     output = Path(args.output_file or f"outputs/translated/{Path(args.articles_file).stem}.{args.format}")

@@ -171,15 +171,15 @@ def _eval_results(evaluations: list[dict[str, Any]], dataset: str, card_args: Ca
             task_name="Pictures of news articles",
             dataset_type=(card_args.datasets or [re.sub(r"[^\w.-]+", "-", dataset).strip("-").lower()])[0],
             dataset_name=dataset
-            + (" (chose the epoch or alpha: optimistic)" if part["split"] == "validation" else ""),
-            dataset_split=part["split"],
+            + (" (chose the epoch or alpha: optimistic)" if scored["split"] == "validation" else ""),
+            dataset_split=scored["split"],
             metric_type=name,
             metric_name=metric_label(name),
             # numbers of numpy would break the YAML
             metric_value=float(value),
         )
-        for part in evaluations
-        for name, value in part["values"].items()
+        for scored in evaluations
+        for name, value in scored["values"].items()
     ]
 
 

@@ -86,14 +86,14 @@ def open_repo(repo_id: str, private: bool = True, token: str | None = None) -> s
 
 
 def check_repo_id(repo_id: str | None) -> None:
-    """Refuse what is no `user/name`, with a [`NewsMatchError`]."""
+    """Refuse a name that is not `user/name`, with a [`NewsMatchError`]."""
     if not repo_id:
         raise NewsMatchError("Name the repository with --hub_model_id user/name.")
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise NewsMatchError(
-            f"--hub_model_id {repo_id} is no name of a repository: {first_sentence(error)}."
+            f"--hub_model_id {repo_id} is not the name of a repository: {first_sentence(error)}."
         ) from error
     if "/" not in repo_id:
         raise NewsMatchError(f"--hub_model_id {repo_id} lacks the user or organisation: user/{repo_id}.")

@@ -222,7 +222,7 @@ def _save(folder: Path, name: str, figure: Figure) -> Drawing:
 
 
 def _training_figures(folder: Path, experiment: Experiment) -> list[Drawing]:
-    """The learning curve, and the curve over alpha as scripts/interpolate.py drew it."""
+    """The learning curve, and the curve over alpha as the interpolate step drew it."""
     drawn, train = [], experiment.record.train
     learning = figures.plot_learning(train.log_history if train else [], "Learning curve")
     if learning is not None:

@@ -1,4 +1,4 @@
-"""What this machine gives this process."""
+"""The resources of the machine that this process may use."""
 
 import os
 
