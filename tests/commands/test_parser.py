@@ -1,3 +1,4 @@
+import logging
 from dataclasses import dataclass, field, fields
 
 import pytest
@@ -6,7 +7,7 @@ import yaml
 
 from hf_newsmatch import ContrastiveTrainingArguments, NewsMatchError
 from hf_newsmatch.commands.parser import TRAINING_ARGUMENTS, parse_arguments
-from hf_newsmatch.commands.terminal import use_all_cores
+from hf_newsmatch.commands.terminal import set_up_logging, use_all_cores
 from hf_newsmatch.configs import (
     MAX_RANK,
     PAPER_DATASETS,
@@ -79,7 +80,7 @@ def test_the_default_recipe_holds_only_without_other_data(recipe):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("learning_rat: 1", "the key 'learning_rat', which no script knows"),
+        ("learning_rat: 1", "the key 'learning_rat', which no command knows"),
         ("a: [", "is not YAML"),
         ("just text", "lines like"),
     ],
@@ -221,6 +222,14 @@ def test_what_a_dataclass_refuses_is_one_sentence():
 
     with pytest.raises(NewsMatchError, match=r"^A first sentence\.$"):
         parse(types=(Picky,))
+
+
+def test_warnings_of_the_hub_appear_once():
+    """`huggingface_hub` prints its own: what passed them on to our handler as well would print each twice."""
+    set_up_logging()
+    assert logging.getLogger("huggingface_hub").handlers, "its own"
+    assert not logging.getLogger("huggingface_hub").propagate
+    assert logging.getLogger("hf_newsmatch").propagate
 
 
 def test_only_a_launchers_single_thread_is_overridden(monkeypatch):

@@ -1,4 +1,4 @@
-"""Where the commands print and log, and the cores that they use."""
+"""The console and the logging of the commands, and the cores that they use."""
 
 import logging
 import os
@@ -22,9 +22,11 @@ def make_console() -> "Console":
 
 def set_up_logging() -> None:
     """Log to the terminal, with the time, and keep the bars of loading and saving single files out of it."""
+    from huggingface_hub.utils.logging import disable_propagation
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    disable_propagation()  # it prints its warnings itself: they would appear twice
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     first = int(os.environ.get("RANK", "0")) == 0
     logging.getLogger("hf_newsmatch").setLevel(logging.INFO if first else logging.ERROR)
