@@ -50,7 +50,7 @@ def main() -> None:
     address = args.page
     if "://" not in address:
         if not Path(address).is_file():
-            raise NewsMatchError(f"There is no page {address}; scripts/report.py writes one.")
+            raise NewsMatchError(f"There is no page {address}; `hf-newsmatch report` writes one.")
         address = Path(address).absolute().as_uri()
     take(chromium, address, args)
     logger.info("The picture is %s.", args.picture)

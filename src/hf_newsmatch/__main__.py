@@ -15,7 +15,7 @@ def main() -> None:
     """Run the command that the first argument names, or list the commands."""
     name = "python -m hf_newsmatch" if program() == "__main__.py" else program()
     command = sys.argv[1] if len(sys.argv) > 1 else None
-    if command in (None, "-h", "--help"):
+    if command in (None, "-h", "--help", "help"):
         print(overview(name))
         sys.exit(2 if command is None else 0)
     if command == "--version":
@@ -23,8 +23,9 @@ def main() -> None:
         sys.exit()
     command = ALIASES.get(command, command)
     if command not in COMMANDS:
-        nearest = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0)[0]
-        print(f"{name}: error: There is no command '{command}'; did you mean '{nearest}'?", file=sys.stderr)
+        nearest = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean '{nearest[0]}'?" if nearest else f"the commands are {', '.join(COMMANDS)}."
+        print(f"{name}: error: There is no command '{command}'; {hint}", file=sys.stderr)
         sys.exit(2)
     # what the command's error lines begin with
     sys.argv[:2] = [f"{name} {command}"]

@@ -677,7 +677,7 @@ class StudyArguments:
     )
     recipe: str = field(
         default_factory=lambda: str(resource_dir("recipes") / "demo.yaml"),
-        metadata={"help": "The recipe of all seeds."},
+        metadata={"help": "The recipe of all seeds; by default the demo's, recipes/demo.yaml."},
     )
     alpha_metric: str = field(
         default="recall@1", metadata={"help": "The metric that the rules compare: mrr@100 or recall@k."}

@@ -18,7 +18,7 @@ from hf_newsmatch import NewsMatchError, configs
 from hf_newsmatch.__main__ import main
 from hf_newsmatch.commands import ALIASES, COMMANDS
 from hf_newsmatch.commands.flags import TRAINING_ARGUMENTS, Unknown, flags_of, resolve, transformers_flags
-from hf_newsmatch.commands.help import TRAINING_GROUPS
+from hf_newsmatch.commands.help import TRAINING_GROUPS, flag_help
 from hf_newsmatch.commands.parser import parse_arguments
 from hf_newsmatch.commands.renamed import RENAMED
 from hf_newsmatch.configs import CardArguments, DataArguments, ModelArguments, PredictArguments, TrainArguments
@@ -71,6 +71,9 @@ def test_every_command_has_a_module_and_a_script():
         alias = {value: key for key, value in ALIASES.items()}.get(command, command)
         script = (ROOT / "scripts" / f"{alias}.py").read_text()
         assert f"from hf_newsmatch.commands.{command} import main" in script
+        # the two are read in different places and must say the same
+        module = (folder / f"{command}.py").read_text()
+        assert ast.get_docstring(ast.parse(script)) == ast.get_docstring(ast.parse(module))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -95,6 +98,7 @@ def test_help_imports_nothing_heavy(command):
         (["train", "--qqqq"], "train: error: There is no flag --qqqq."),
         (["push_to_hub", "--dry_ran"], "push: error: There is no flag --dry_ran; did you mean --dry_run?"),
         (["trian"], "There is no command 'trian'; did you mean 'train'?"),
+        (["--wrong"], "study, app."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -215,6 +219,7 @@ def test_every_flag_says_what_it_is():
         for flag in flags_of(dataclass_type).values():
             assert flag.help, flag.name
             assert not re.search(r"\b(part|parts|road|showcase|scripts/)\b", flag.help), flag.name
+            assert "(default: /" not in flag_help(flag), "a path of this machine"
 
 
 def test_the_flags_that_help_shows_are_there():
@@ -265,7 +270,7 @@ def test_the_variable_for_logs_is_read_by_transformers():
 
 def test_a_key_is_answered_with_the_nearest(tmp_path):
     (tmp_path / "recipe.yaml").write_text("articles_fil: a.tsv\n")
-    with pytest.raises(NewsMatchError, match=r"'articles_fil', which no script knows; did you mean articles_file\?"):
+    with pytest.raises(NewsMatchError, match=r"'articles_fil', which no command knows; did you mean articles_file\?"):
         parse("--config", str(tmp_path / "recipe.yaml"))
 
 

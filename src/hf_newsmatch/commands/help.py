@@ -121,6 +121,8 @@ def flag_help(flag: Flag) -> str:
     text = re.sub(r" \(Recipe: [^)]*\)", "", flag.help)
     if default is None or default is Unknown or default is False or default == "" or default == []:
         return text
+    if "by default" in text:  # the text says it, in words
+        return text
     if default is True:
         default = "on"
     elif isinstance(default, list):

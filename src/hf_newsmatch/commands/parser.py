@@ -194,7 +194,7 @@ def _read_recipe(file: str | Path, own: Collection[str]) -> dict[str, Any]:
         raise NewsMatchError(f"The recipe {file} has '{unknown[0]}', which transformers 5 no longer has: {text}.")
     if unknown:
         nearest = _nearest(str(unknown[0]), known) or "."
-        raise NewsMatchError(f"The recipe {file} has the key '{unknown[0]}', which no script knows{nearest}")
+        raise NewsMatchError(f"The recipe {file} has the key '{unknown[0]}', which no command knows{nearest}")
     return {name: value for name, value in values.items() if name in own}
 
 

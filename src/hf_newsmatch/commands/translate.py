@@ -4,8 +4,8 @@
     python scripts/translate.py --articles_file articles.tsv --format tsv     # with columns titleEN and textEN
     accelerate launch --multi_gpu scripts/translate.py --articles_file articles.tsv
 
-All other scripts read either file as English, so nobody needs the model twice. Sentences that are done are never done
-again, whatever list they come from. What the model failed on is listed in OUTPUT_FILE.report.json.
+All other commands read either file as English, without the model. A sentence is translated once, whatever list it
+comes from. Sentences that the model failed on are listed in OUTPUT_FILE.report.json.
 """
 
 import logging
