@@ -37,7 +37,7 @@ def train(run, checkpoints):
     return train
 
 
-def test_the_whole_road(run, train, tmp_path):
+def test_all_steps_in_a_row(run, train, tmp_path):
     news = write_news_folder(tmp_path / "news")
     write_test_lists(news, write_news_folder(tmp_path / "later", count=10, first=50, shared=2))
     for picture in (tmp_path / "later" / "images").iterdir():

@@ -465,7 +465,7 @@ def test_dry_run_sends_nothing(client, hub, run_folder, experiment):
 
 
 def test_a_push_that_broke_off_is_repeated(client, hub, run_folder, tmp_path):
-    """One error that the client itself mends, one that it does not, in the middle of a family."""
+    """One error that the client itself mends, one that it does not, in the middle of several branches."""
     hub.faults += [Fault("PUT", "/_lfs/", 503), Fault("POST", "/commit/alpha-1.00", 502)]
     code, _, err = client.push(run_folder, "--family")
     assert code == 2
@@ -570,7 +570,7 @@ finally:
         assert sentence in err.splitlines()[-1]
 
 
-def test_training_publishes_through_the_same_road(client, hub, run_folder, checkpoints, tmp_path):
+def test_training_publishes_as_the_command_does(client, hub, run_folder, checkpoints, tmp_path):
     news = run_folder.parent / "news"
     data = ["--articles_file", news / "articles.tsv", "--model_name_or_path", checkpoints / "zero_shot"]
     out = ["--output_dir", tmp_path / "out", "--push_to_hub", "--hub_token", WRITER, *TRAIN]
