@@ -37,6 +37,17 @@ class Split:
     images: "Dataset"
     gold: dict[str, str] | None
 
+    @property
+    def known_gold(self) -> dict[str, str]:
+        """The gold.
+
+        Raises:
+            [`NewsMatchError`]: when it is not known.
+        """
+        if self.gold is None:
+            raise NewsMatchError("The true pictures of these articles are not known; name them with --gold_file.")
+        return self.gold
+
 
 @dataclass
 class Corpus:
