@@ -63,6 +63,9 @@ def model_card(
 
     Returns:
         `huggingface_hub.ModelCard`
+
+    Raises:
+        [`NewsMatchError`]: when the record knows of no training.
     """
     name = repo_id.split("/")[-1]
     base, dataset = _base_model(record.base_model, card_args), _dataset_name(record, card_args)
@@ -97,8 +100,8 @@ def model_card(
         text_fields=record.data.arguments.text_fields,
         translation=_translation(record),
         tokens=config.text_config.max_position_embeddings,
-        train=record.train,
-        best=None if record.train is None else _best(record.train),
+        train=record.training,
+        best=_best(record.training),
         unusual=_unusual(record.recipe, recipe_defaults),
         checkpoint=checkpoint,
         wise_ft=record.wise_ft,
