@@ -4,9 +4,8 @@
     python scripts/reproduce.py --data_root data -- --bf16 true        # behind --: flags of scripts/train.py
     python scripts/reproduce.py --demo true                            # in miniature, on the embedded demo newsroom
 
-Each data set takes the ordinary road, with the ordinary scripts and its recipe, into OUTPUT_DIR/NAME. A data set that
-fails is left, the others go on; the same command does what is not done yet. Writes OUTPUT_DIR/tables.md, tables.tex
-and reproduce.json.
+Each data set goes through the ordinary commands with its recipe, into OUTPUT_DIR/NAME. A data set that fails is left,
+and the others go on; the same command then does the rest. Writes OUTPUT_DIR/tables.md, tables.tex and reproduce.json.
 """
 
 from hf_newsmatch.commands.reproduce import main

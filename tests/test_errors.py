@@ -38,7 +38,8 @@ def test_other_modules_keep_their_traceback():
 
 
 def test_a_module_of_a_missing_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ("matplotlib", *(name for name in sys.modules if name.startswith("matplotlib."))):
+        monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "matplotlib.figure", raising=False)
     with pytest.raises(NewsMatchError, match=r"pip install 'hf-newsmatch\[report\]'"), needs_extra():
         from matplotlib.figure import Figure  # noqa: F401
@@ -118,7 +119,8 @@ def test_a_curve_without_matplotlib(monkeypatch, tmp_path, caplog):
 
     for name in ("hf_newsmatch.merging.plotting", "hf_newsmatch.utils.figures"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ("matplotlib", *(name for name in sys.modules if name.startswith("matplotlib."))):
+        monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(alpha_choice, "write_curve", lambda sweep, file: file.write_text("alpha\n"))
     layout = SimpleNamespace(alpha_curve=lambda ending: tmp_path / f"alpha_curve.{ending}")
     choice = SimpleNamespace(sweep=SimpleNamespace(image_ids=["p"]), alpha=0.4)

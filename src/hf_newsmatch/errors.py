@@ -44,7 +44,28 @@ def needs_extra(*packages: str) -> Iterator[None]:
         ) from error
 
 
-def first_sentence(error: Exception) -> str:
+@contextmanager
+def explain(*kinds: type[Exception], sentence: Callable[[Exception], str | None]) -> Iterator[None]:
+    """Raise a [`NewsMatchError`] in place of another library's error.
+
+    Args:
+        kinds (`type[Exception]`):
+            The errors; a [`NewsMatchError`] among them stays as it is.
+        sentence (`Callable`):
+            Makes the message of an error, or `None` for one that is raised as it is.
+    """
+    try:
+        yield
+    except NewsMatchError:
+        raise
+    except kinds as error:
+        message = sentence(error)
+        if message is None:
+            raise
+        raise NewsMatchError(message) from error
+
+
+def first_sentence(error: BaseException) -> str:
     """The first sentence of another library's message, on one line and without its full stop."""
     return " ".join(str(error).split()).split(". ")[0].rstrip(".")
 

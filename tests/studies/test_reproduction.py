@@ -27,7 +27,7 @@ def run_folder(tmp_path_factory, checkpoints) -> Path:
 
 def test_the_papers_figures_are_those_of_the_readme():
     """Typed twice, from the paper: a slip in one shows."""
-    text = (ROOT / "README.md").read_text().split("## What the paper reports")[1].split("\n## ")[0]
+    text = (ROOT / "README.md").read_text().split("## The paper's results")[1].split("\n## ")[0]
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if re.match(r"\|.*\d", line)]
     figures = [tuple(map(float, row[-5:])) for row in rows[1:]]
     assert figures == [target.scores[run] for name in ("rt", "tw", "rss") for target in [PAPER[name]] for run in RUNS]

@@ -1,6 +1,6 @@
 """Interpolate zero-shot and fine-tuned weights (WiSE-FT).
 
-    python scripts/interpolate.py                                    # alpha from the validation part
+    python scripts/interpolate.py                                    # alpha from the validation split
     python scripts/interpolate.py --alpha_rule one_standard_error    # or time_robust, forward_chaining
     python scripts/interpolate.py --per_tower true                   # search an alpha for each tower
     python scripts/interpolate.py --alpha 0.4

@@ -104,7 +104,8 @@ def print_help(dataclass_types: Sequence[type | str], description: str, everythi
             group = parser.add_argument_group(title)
             for flag in flags:
                 flag.add_to(group, flag_help(flag))
-    epilog = "--no_NAME turns off a switch whose default is on."
+    shown = [flag for item in dataclass_types for flag in flags_of(item).values()]
+    epilog = "--no_NAME turns off a switch whose default is on." if any(flag.is_on for flag in shown) else ""
     if hidden and everything:
         group = parser.add_argument_group("more of transformers.TrainingArguments")
         for flag in hidden:

@@ -3,9 +3,9 @@
     python scripts/study.py                                # seeds 1 to 5, some minutes each
     python scripts/study.py --corpus_seeds 6 7 8
 
-One corpus is one draw of the world: what a single table shows may be luck. Each seed takes the ordinary road, with the
-ordinary scripts, into OUTPUT_DIR/seed_N; then every rule chooses its alpha and is scored on the test part, and every
-method ranks it again, with its shared pictures and without. What is done is not done again. Writes
+One corpus is one draw of the world: what a single table shows may be luck. Each seed goes through the ordinary
+commands into OUTPUT_DIR/seed_N; then every rule chooses its alpha and is scored on the test split, and every method
+ranks that split again, with its shared pictures and without. What is done is not done again. Writes
 OUTPUT_DIR/study.json.
 """
 

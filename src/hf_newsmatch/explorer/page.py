@@ -114,13 +114,13 @@ def build(explorer: Explorer, args: AppArguments) -> gr.Blocks:
                         columns=3, show_label=False, interactive=False, buttons=[], elem_id=name, elem_classes="ranked"
                     )
                     columns += [heading, gallery]
-        ranking = {"fn": explained(rank), "inputs": [text, alpha], "outputs": [articles, message, *columns]}
+        ranking = {"fn": with_messages(rank), "inputs": [text, alpha], "outputs": [articles, message, *columns]}
         page.load(**ranking)
         # its input event leaves out what is pasted
         text.change(**ranking, show_progress="hidden", trigger_mode="always_last")
         articles.input(fill, articles, text, show_progress="hidden")
         slider.release(
-            explained(move), [slider, alpha, text], [slider, alpha, *columns[2:4]], trigger_mode="always_last"
+            with_messages(move), [slider, alpha, text], [slider, alpha, *columns[2:4]], trigger_mode="always_last"
         )
     return page
 
@@ -130,8 +130,8 @@ def caption(hit: Hit) -> str:
     return f"{'✓ ' if hit.true else ''}{hit.rank}. {hit.score:.3f} {hit.image_id}"
 
 
-def explained(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Show what is the user's to mend as a message on the page."""
+def with_messages(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with errors that the user can mend shown as messages on the page."""
 
     def wrapper(*inputs):
         try:

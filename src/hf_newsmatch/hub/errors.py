@@ -1,8 +1,7 @@
 """Errors between here and the Hub, each as one sentence with its remedy."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import httpx2
 from huggingface_hub import constants, get_token
@@ -13,24 +12,16 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ..errors import NewsMatchError, first_sentence
+from ..errors import explain, first_sentence
 
 _PUSH_AGAIN = "push again, what arrived is not sent twice"
 _FULL = re.compile(r"storage|quota|\blimit|exceed|upgrade", re.IGNORECASE)
 
 
-@contextmanager
-def explained(repo_id: str, token: str | None = None, again: str = _PUSH_AGAIN) -> Iterator[None]:
-    """Turn what goes wrong between here and the Hub into one sentence with the remedy, `again` where that is time."""
-    try:
-        yield
-    except NewsMatchError:
-        raise
-    except (OSError, ValueError, RuntimeError, httpx2.HTTPError) as error:
-        message = _explanation(error, repo_id, token, again)
-        if message is None:
-            raise
-        raise NewsMatchError(message) from error
+def explained(repo_id: str, token: str | None = None, again: str = _PUSH_AGAIN) -> AbstractContextManager[None]:
+    """A context that turns the errors of the Hub into one sentence with the remedy, `again` where waiting is one."""
+    kinds = (OSError, ValueError, RuntimeError, httpx2.HTTPError)
+    return explain(*kinds, sentence=lambda error: _explanation(error, repo_id, token, again))
 
 
 def _explanation(error: BaseException, repo_id: str, token: str | None, again: str) -> str | None:

@@ -1,14 +1,13 @@
 """Loading CLIP checkpoints, from a folder or the Hub."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from ..errors import NewsMatchError, first_sentence
+from ..errors import NewsMatchError, explain, first_sentence
 
 # PyTorch and transformers' models are imported where they are needed: that takes seconds, and interpolating weights
 # needs none
@@ -120,9 +119,10 @@ def load_processor(name_or_path: str | Path, revision: str | None, config: "CLIP
     return processor
 
 
-@contextmanager
-def _explained(name_or_path: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, SafetensorError) as error:
-        raise NewsMatchError(f"No CLIP checkpoint in '{name_or_path}': {first_sentence(error)}.") from error
+def _explained(name_or_path: str | Path) -> AbstractContextManager[None]:
+    return explain(
+        OSError,
+        ValueError,
+        SafetensorError,
+        sentence=lambda error: f"No CLIP checkpoint in '{name_or_path}': {first_sentence(error)}.",
+    )

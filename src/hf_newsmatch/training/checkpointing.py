@@ -4,15 +4,14 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 
-from ..errors import NewsMatchError, first_sentence
+from ..errors import explain, first_sentence
 
 logger = logging.getLogger(__name__)
 
@@ -69,19 +68,17 @@ def publish(unfinished: Path, checkpoint: Path) -> None:
         unfinished.parent.rmdir()
 
 
-@contextmanager
-def explained_writing(folder: str | Path) -> Iterator[None]:
-    """Turn the error of a disk that cannot be written to into one sentence, and remove the unfinished checkpoint."""
-    try:
-        yield
-    except (OSError, SafetensorError, RuntimeError) as error:
+def explained_writing(folder: str | Path) -> AbstractContextManager[None]:
+    """A context that turns the error of a disk into one sentence, and removes the unfinished checkpoint."""
+
+    def sentence(error: Exception) -> str | None:
         # PyTorch reports a full disk as a RuntimeError of its writer; its other errors are not about the disk
         if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-            raise
+            return None
         shutil.rmtree(Path(folder) / UNFINISHED, ignore_errors=True)
         before = last_checkpoint(folder)
         remedy = f"the same command goes on from {before}" if before else "the same command starts again"
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_sentence(error)
-        raise NewsMatchError(
-            f"A checkpoint could not be written to {folder} ({reason}): make room there, then {remedy}."
-        ) from error
+        return f"A checkpoint could not be written to {folder} ({reason}): make room there, then {remedy}."
+
+    return explain(OSError, SafetensorError, RuntimeError, sentence=sentence)

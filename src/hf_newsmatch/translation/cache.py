@@ -4,15 +4,15 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
 from filelock import FileLock
 
-from ..errors import NewsMatchError
+from ..errors import explain
 
 _AT_ONCE = 500  # keys a query, below sqlite's limit on parameters
 
@@ -94,12 +94,11 @@ class TranslationCache:
             self._connection, self._pid = connection, os.getpid()
         return self._connection
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise NewsMatchError(
+    def _explained(self) -> AbstractContextManager[None]:
+        return explain(
+            sqlite3.Error,
+            sentence=lambda error: (
                 f"The translation cache {self.file} cannot be used ({error}); delete it, or name another file with"
                 " cache_file=… (--cache_file)."
-            ) from error
+            ),
+        )

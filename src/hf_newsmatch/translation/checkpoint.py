@@ -3,8 +3,8 @@
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, GenerationConfig, MarianMTModel, MarianTokenizer
 
-from ..errors import NewsMatchError, first_sentence
+from ..errors import NewsMatchError, explain, first_sentence
 from ..models.loading import DEMO_MODEL
 from ..utils.files import sha256
 from .languages import base_language
@@ -106,16 +106,13 @@ class MarianCheckpoint:
             )
         return model.eval()
 
-    @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Turn the errors of loading into a [`NewsMatchError`] of one sentence."""
-        try:
-            yield
+    def explained(self) -> AbstractContextManager[None]:
+        """A context that turns the errors of loading into a [`NewsMatchError`] of one sentence."""
         # the tokenizer raises a TypeError on a folder without its files, and an AssertionError on a missing one
-        except (OSError, ValueError, TypeError, KeyError, AssertionError, RuntimeError, SafetensorError) as error:
-            if isinstance(error, NewsMatchError):
-                raise
-            raise NewsMatchError(f"No Marian checkpoint in '{self.name}': {first_sentence(error)}.") from error
+        kinds = (OSError, ValueError, TypeError, KeyError, AssertionError, RuntimeError, SafetensorError)
+        return explain(
+            *kinds, sentence=lambda error: f"No Marian checkpoint in '{self.name}': {first_sentence(error)}."
+        )
 
     def _generation(self, changes: Mapping[str, Any]) -> GenerationConfig:
         try:
