@@ -5,9 +5,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,11 +22,14 @@ from .losses import MAX_LOGIT_SCALE
 # The exit code that a shell reports of a process that SIGTERM ended: schedulers start such a job again.
 STOPPED = 128 + signal.SIGTERM
 
+# What `signal.signal` returns and takes.
+_Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
+
 
 class ClampLogitScaleCallback(TrainerCallback):
     """Keeps the stored `logit_scale` at most ln 100, as CLIP's own training did, unless it is frozen."""
 
-    def on_optimizer_step(self, args, state, control, model: nn.Module | None = None, **kwargs):
+    def on_optimizer_step(self, args, state, control, model: nn.Module, **kwargs):
         with torch.no_grad():
             if model.logit_scale.requires_grad:
                 model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
@@ -37,7 +42,7 @@ class DisableInputGradsCallback(TrainerCallback):
     pass through all frozen layers.
     """
 
-    def on_train_begin(self, args, state, control, model: nn.Module | None = None, **kwargs):
+    def on_train_begin(self, args, state, control, model: nn.Module, **kwargs):
         model.disable_input_require_grads()
 
 
@@ -45,8 +50,8 @@ class ThroughputCallback(TrainerCallback):
     """Measures the pictures a second of a training, and the seconds of its epochs."""
 
     def __init__(self) -> None:
-        self.pairs, self.since = 0, 0.0
-        self.epoch_began, self.epoch_time = 0.0, None
+        self.pairs, self.since, self.epoch_began = 0, 0.0, 0.0
+        self.epoch_time: float | None = None
 
     def count(self, pairs: int) -> None:
         """Add the pairs of a batch of this process."""
@@ -124,7 +129,7 @@ class SaveOnSigtermCallback(TrainerCallback):
 
     def __init__(self) -> None:
         self.asked, self.stopping = False, False
-        self._before = None
+        self._before: _Handler = None
         self._group = None
 
     def on_train_begin(self, args, state, control, **kwargs):

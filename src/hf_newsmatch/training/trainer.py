@@ -101,7 +101,7 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
             _fit_the_only_batch(len(train_dataset), args)
         if isinstance(model, str | os.PathLike):
             self.base_model = named_base_model(str(model), None)
-            model, own_processor = load_clip(model)
+            model, own_processor = load_clip(str(model))
             self.base_model.revision = getattr(model.config, "_commit_hash", None)
             processing_class = own_processor if processing_class is None else processing_class
         else:
@@ -111,7 +111,7 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
                 "A model that is loaded already needs its processor too; give processing_class, or name the checkpoint"
                 " as model."
             )
-        if args.cache_images:
+        if args.cache_images and processing_class is not None:
             with args.main_process_first(desc="caching pictures"):
                 train_dataset, eval_dataset = (
                     dataset if dataset is None else cache_pictures(dataset, processing_class.image_processor)
