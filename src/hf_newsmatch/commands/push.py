@@ -1,4 +1,4 @@
-"""Publish a fine-tuned or WiSE-FT checkpoint, with its other alphas as branches on request, on the Hugging Face Hub.
+"""Publish a fine-tuned or WiSE-FT checkpoint, with other alphas as branches, on the Hugging Face Hub.
 
     python scripts/push_to_hub.py --output_dir outputs/rss --hub_model_id user/name --dry_run    # show, send nothing
     python scripts/push_to_hub.py --output_dir outputs/rss --hub_model_id user/name
