@@ -1,3 +1,4 @@
+import json
 import logging
 import subprocess
 import sys
@@ -132,3 +133,30 @@ def test_a_list_that_fails_leaves_nothing_in_the_cache(write, cache):
     with pytest.raises(NewsMatchError):
         load_articles(write(LINKED + "x\n"))
     assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("value", ["a\tb", "a\nb", 'a"b', "a\r", "a\u2028b"])
+@pytest.mark.parametrize("column", ["article_id", "image_id"])
+def test_ids_with_line_ends_tabs_or_quotes_are_bad_rows(write, column, value):
+    rows = [{"article_id": "1", "title": "A", "image_id": "i1"}, {"article_id": "2", "title": "B", "image_id": "i2"}]
+    rows[1][column] = value + "x"
+    path = write("\n".join(map(json.dumps, rows)), "list.jsonl")
+    noun = column.removesuffix("_id")
+    assert bad_rows(path) == [f"line 2 has a line end, a tab or a quote in its {noun} id"]
+    assert load_pairs(path, skip_bad_rows=True)["article_id"][:] == ["1"]
+
+
+def test_a_list_whose_every_row_is_bad(write):
+    dates = "article_id,title,published\n1,A,21.04.2019\n2,B,22.04.2019\n"
+    with pytest.raises(NewsMatchError, match=r"^Line 2 of .* has the date '21.04.2019'.*the first of 2 bad rows"):
+        load_articles(write(dates, "list.csv"))
+    with pytest.raises(NewsMatchError, match="no usable rows"):
+        load_articles(write(dates, "list.csv"), skip_bad_rows=True)
+
+
+def test_ids_are_compared_with_composed_unicode(write):
+    composed, decomposed = "M\u00fcnchen", "Mu\u0308nchen"
+    articles = load_articles(write(f"article_id,title\n{decomposed},A\n", "a.csv"))
+    images = load_images(write(f"image_id\n{decomposed}\n", "i.csv"))
+    gold = load_gold(write(f"article_id,image_id\n{composed},{composed}\n", "g.csv"), articles)
+    assert gold == {articles[0]["article_id"]: images[0]["image_id"]} == {composed: composed}
