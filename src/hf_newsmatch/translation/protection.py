@@ -10,11 +10,12 @@ _EMOJI = (
     "[\u203c\u2049\u2122\u2139\u2194-\u21aa\u231a-\u23ff\u24c2\u25aa-\u25fe\u2600-\u27bf\u2934\u2935\u2b05-\u2b55"
     "\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
 )
+# Labels of addresses are as long as the internet allows: without a bound, long words take time with their square.
 _SPAN = re.compile(
     rf"""
     (?P<url>(?:https?://|www\.)[^\s<>"„“”»«]*[^\s<>"„“”»«.,;:!?')\]}}]
-        |[\w.+-]+@[\w-]+(?:\.[\w-]+)+
-        |\b(?:[\w-]+\.)+(?:de|com|org|net|info|eu|tv|at|ch|io|example)\b(?:/[^\s<>"„“”»«]*[^\s<>"„“”»«.,;:!?')\]}}])?)
+        |[\w.+-]{{1,64}}+@[\w-]+(?:\.[\w-]+)+
+        |\b(?:[\w-]{{1,63}}+\.){{1,8}}(?:de|com|org|net|info|eu|tv|at|ch|io|example)\b(?:/[^\s<>"„“”»«]*[^\s<>"„“”»«.,;:!?')\]}}])?)
     |(?P<hashtag>(?<!\w)\#\w*[^\W\d]\w*)
     |(?P<handle>(?<!\w)@\w{{2,}})
     |(?P<emoji>{_EMOJI}(?:[\ufe0e\ufe0f\u200d\u20e3\U0001f3fb-\U0001f3ff]|{_EMOJI})*)
