@@ -1,7 +1,9 @@
 import json
 import logging
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import datasets
 import pytest
@@ -160,3 +162,60 @@ def test_ids_are_compared_with_composed_unicode(write):
     images = load_images(write(f"image_id\n{decomposed}\n", "i.csv"))
     gold = load_gold(write(f"article_id,image_id\n{composed},{composed}\n", "g.csv"), articles)
     assert gold == {articles[0]["article_id"]: images[0]["image_id"]} == {composed: composed}
+
+
+def _cached(folder):
+    return sorted((folder / "newsmatch").rglob("*.arrow"))
+
+
+@pytest.mark.parametrize("name", ["records", "cache-"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "flipped far back"])
+def test_damaged_cache_files_are_made_again(write, cache, name, damage):
+    path = write(LINKED)
+    rows = load_articles(path)[:]
+    file = next(file for file in _cached(cache) if file.name.startswith(name))
+    data = bytearray(file.read_bytes())
+    if damage.startswith("flipped"):
+        at = data.index("Löwen".encode()) if "far" in damage else 9
+        data[at] ^= 1
+    file.write_bytes({"cut": data[: len(data) // 2], "empty": b""}.get(damage, data))
+    for _ in range(2):
+        assert load_articles(path)[:] == rows
+
+
+def test_a_cache_file_whose_process_was_killed_before_its_hash(write, cache):
+    path = write(LINKED)
+    rows = load_articles(path)[:]
+    files = _cached(cache)
+    for file in files:
+        file.with_name(f"{file.name}.sha256").unlink()
+    files[0].write_bytes(files[0].read_bytes()[:-200])
+    assert load_articles(path)[:] == rows
+
+
+def test_another_users_cache_is_passed_over(write, cache, monkeypatch):
+    path = write(LINKED)
+    rows = load_articles(path)[:]
+    folder = _cached(cache)[0].parent
+    _cached(cache)[0].write_bytes(b"")
+    unlink = Path.unlink
+
+    def refuse(self, missing_ok=False):
+        if self.parent == folder:
+            raise PermissionError(13, "Permission denied", str(self))
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    for _ in range(2):
+        assert load_articles(path)[:] == rows
+    assert len([file for file in _cached(cache) if file.parent != folder]) == 2
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_cache_files_follow_the_umask(write, cache, mask, mode):
+    before = os.umask(mask)
+    try:
+        load_articles(write(LINKED))
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in cache.rglob("*") if file.is_file()} == {mode}

@@ -15,6 +15,7 @@ from ..errors import NewsMatchError
 from ..utils.machine import usable_cores
 from .cleaning import clean_batch
 from .image_folder import SUFFIXES, ImageFolder
+from .list_cache import note_hash
 from .names import canonical
 from .schema import ARTICLE_COLUMNS, IMAGE_COLUMNS, PAIR_COLUMNS
 from .sources import load_records
@@ -194,9 +195,12 @@ def _clean(records: Dataset, clean: bool, num_proc: int | None) -> Dataset:
         return records
     if num_proc is None and len(records) >= ROWS_WORTH_A_PROCESS:
         num_proc = min(usable_cores(), len(records) // (ROWS_WORTH_A_PROCESS // 2))
-    return records.map(
+    cleaned = records.map(
         clean_batch, batched=True, input_columns=["title", "text"], num_proc=num_proc, desc="Cleaning texts"
     )
+    for file in cleaned.cache_files:
+        note_hash(Path(file["filename"]))
+    return cleaned
 
 
 def _with_pictures(

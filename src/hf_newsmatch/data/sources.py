@@ -15,6 +15,7 @@ from datasets import Dataset
 from ..errors import NewsMatchError
 from ..utils.files import atomic_path, sha256
 from ..version import __version__
+from .list_cache import note_hash, usable_folder
 from .parsing import RawTable, read_dataset, read_table
 from .schema import Kind, build_records
 
@@ -93,7 +94,7 @@ def _parse(
             raw = read_table(path)
     key = f"{digest} {__version__} {READER_VERSION} {ftfy.__version__} {kind} {translated} {skip_bad_rows}"
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "newsmatch" / hashlib.sha256(key.encode()).hexdigest()
-    cached = folder / "records.arrow"
+    cached = usable_folder(folder) / "records.arrow"
     if not cached.exists():
         raw = raw or read_table(path, gold=kind == "links")
         table, bad = build_records(raw, kind, translated)
@@ -104,8 +105,10 @@ def _parse(
 
 
 def _write_records(table: pa.Table, target: Path) -> None:
-    with atomic_path(target) as temporary, pa.ipc.new_stream(str(temporary), table.schema) as writer:
-        writer.write_table(table, max_chunksize=datasets.config.DEFAULT_MAX_BATCH_SIZE)
+    with atomic_path(target) as temporary:
+        with pa.ipc.new_stream(str(temporary), table.schema) as writer:
+            writer.write_table(table, max_chunksize=datasets.config.DEFAULT_MAX_BATCH_SIZE)
+        note_hash(target, temporary)
 
 
 def _bad_rows_of(cached: Path) -> list[str]:
