@@ -63,6 +63,9 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[p
         image_ids = _ids_of_files(image_files)
     if raw.pictures is not None and not any(image_ids):
         image_ids = article_ids
+    if raw.layout.captions and not any(article_ids):
+        article_ids = _ids_of_captions(image_ids, raw.lines)
+        image_ids = image_ids if any(image_ids) else article_ids
     _check_kind(raw, kind, article_ids, image_ids)
 
     titles, texts, languages = _texts(raw, translated)
@@ -174,6 +177,19 @@ def _ids_of_files(files: Sequence[str | None]) -> list[str | None]:
         unique = without_suffix if bare[without_suffix] == 1 else path
         ids[path] = _stem(path) if stems[_stem(path)] == 1 else unique
     return [ids[path] for path in paths]
+
+
+def _ids_of_captions(image_ids: Sequence[str | None], lines: Sequence[int]) -> list[str | None]:
+    """An id for each caption: that of its picture, with the caption's number where the picture has several."""
+    if not any(image_ids):
+        return list(map(str, lines))
+    counts: Counter[str] = Counter()
+    ids: list[str | None] = []
+    for image_id in image_ids:
+        if image_id is not None:
+            counts[image_id] += 1
+        ids.append(image_id if image_id is None or counts[image_id] == 1 else f"{image_id}#{counts[image_id]}")
+    return ids
 
 
 def _stem(path: str) -> str:
