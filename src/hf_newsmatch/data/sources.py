@@ -12,6 +12,7 @@ import ftfy
 import pyarrow as pa
 from datasets import Dataset
 
+from ..configs import split_files
 from ..errors import NewsMatchError
 from ..utils.files import atomic_path, sha256
 from ..version import __version__
@@ -77,8 +78,12 @@ def bad_rows(source: str | os.PathLike, kind: Kind = "pairs", *, translated: boo
     Raises:
         [`NewsMatchError`]: when the list cannot be read or has no usable row.
     """
-    cached, _ = _parse(source, kind, translated, skip_bad_rows=True)
-    return _bad_rows_of(cached)
+    files = split_files(source)
+    found = []
+    for file in files:
+        cached, _ = _parse(file, kind, translated, skip_bad_rows=True)
+        found += [row if len(files) == 1 else f"{row} ({file})" for row in _bad_rows_of(cached)]
+    return found
 
 
 def _parse(

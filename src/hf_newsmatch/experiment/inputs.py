@@ -1,10 +1,11 @@
 """The inputs of an experiment as it records them: full paths, drawn demo news, and hashes of the lists."""
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from ..configs import DataArguments, ModelArguments
+from ..configs import DataArguments, ModelArguments, join_files, split_files
 from ..errors import NewsMatchError
 from ..models.loading import DEMO_MODEL
 from ..utils.files import sha256
@@ -45,7 +46,9 @@ def with_full_paths(data_args: DataArguments) -> DataArguments:
 
 def full_path(value: str | None) -> str | None:
     """The full path of what is on this machine; anything else stays as it is."""
-    return str(Path(value).absolute()) if value and Path(value).exists() else value
+    if not value:
+        return value
+    return join_files([str(Path(file).absolute()) if Path(file).exists() else file for file in split_files(value)])
 
 
 def base_model_id(model_args: ModelArguments) -> str:
@@ -58,10 +61,16 @@ def hash_files(data_args: DataArguments) -> dict[str, SourceFile]:
     """The path and SHA-256 of each list, by the name of its argument."""
     files = {name: getattr(data_args, name) for name in FILE_ARGUMENTS}
     return {
-        name: SourceFile(path=file, sha256=sha256(file))
+        name: SourceFile(path=file, sha256=_sha256_of_list(split_files(file)))
         for name, file in files.items()
-        if file and Path(file).is_file()
+        if file and all(Path(part).is_file() for part in split_files(file))
     }
+
+
+def _sha256_of_list(files: list[str]) -> str:
+    """The SHA-256 of a list's file, or of the hashes of its files."""
+    hashes = list(map(sha256, files))
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def given_arguments(arguments: Any) -> dict[str, Any]:
