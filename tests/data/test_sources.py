@@ -219,3 +219,14 @@ def test_cache_files_follow_the_umask(write, cache, mask, mode):
     finally:
         os.umask(before)
     assert {file.stat().st_mode & 0o777 for file in cache.rglob("*") if file.is_file()} == {mode}
+
+
+@pytest.mark.parametrize("splits", [False, True])
+def test_folders_of_save_to_disk(tmp_path, splits):
+    data = datasets.Dataset.from_dict({"article_id": ["1", "2"], "title": ["A", "B"], "image_id": ["p", "q"]})
+    (datasets.DatasetDict(train=data, test=data.select([0])) if splits else data).save_to_disk(tmp_path / "saved")
+    assert load_articles(tmp_path / "saved")["title"][:] == ["A", "B"]
+    assert load_gold(tmp_path / "saved") == {"1": "p", "2": "q"}
+    next((tmp_path / "saved").rglob("*.arrow")).write_bytes(b"cut")
+    with pytest.raises(NewsMatchError, match=r"saved cannot be read \(.*\); save it again\.$"):
+        load_articles(tmp_path / "saved")

@@ -13,7 +13,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from ..configs import split_files
-from ..errors import NewsMatchError
+from ..errors import NewsMatchError, explain, first_sentence
 from ..utils.files import atomic_path, sha256
 from ..version import __version__
 from .list_cache import note_hash, usable_folder
@@ -93,6 +93,8 @@ def _parse(
     path, raw = Path(source), None
     if _is_hub_id(source):
         raw, digest = _load_from_hub(str(source))
+    elif any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        raw, digest = _load_from_folder(path)
     else:
         digest = _digest(path)
         if _is_parquet(path):  # holds the pictures too, so it is opened anyway
@@ -135,6 +137,17 @@ def _load_from_hub(name: str) -> tuple[RawTable, str]:
             f"{name} is neither a file here nor a data set of the Hub that can be loaded ({reason}); check the name."
         ) from error
     return read_dataset(dataset, name), dataset._fingerprint
+
+
+def _load_from_folder(path: Path) -> tuple[RawTable, str]:
+    """A data set that [`~datasets.Dataset.save_to_disk`] wrote; of several splits, `train`."""
+    with explain(Exception, sentence=lambda error: f"{path} cannot be read ({first_sentence(error)}); save it again."):
+        dataset = datasets.load_from_disk(str(path))
+    if isinstance(dataset, datasets.DatasetDict):
+        if "train" not in dataset:
+            raise NewsMatchError(f"{path} has no split train; name the folder of one of {', '.join(dataset)} in it.")
+        dataset = dataset["train"]
+    return read_dataset(dataset, str(path)), dataset._fingerprint
 
 
 def _digest(path: Path) -> str:
