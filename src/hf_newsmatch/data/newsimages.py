@@ -9,6 +9,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, Features, Image, Value, concatenate_datasets
 
@@ -69,7 +70,12 @@ def load_pairs(
             of the pictures.
     """
     if len(files := split_files(articles_file)) > 1:
-        options = {"clean": clean, "translated": translated, "skip_bad_rows": skip_bad_rows, "num_proc": num_proc}
+        options: dict[str, Any] = {
+            "clean": clean,
+            "translated": translated,
+            "skip_bad_rows": skip_bad_rows,
+            "num_proc": num_proc,
+        }
         parts = [load_pairs(file, image_dir, find_pictures=find_pictures, **options) for file in files]
         return _joined(parts, files, "article_id")
     records, pictures = load_records(articles_file, "pairs", translated, skip_bad_rows)
@@ -108,7 +114,12 @@ def load_articles(
         [`NewsMatchError`]: when the list cannot be read or holds no articles, or a row is bad.
     """
     if len(files := split_files(articles_file)) > 1:
-        options = {"clean": clean, "translated": translated, "skip_bad_rows": skip_bad_rows, "num_proc": num_proc}
+        options: dict[str, Any] = {
+            "clean": clean,
+            "translated": translated,
+            "skip_bad_rows": skip_bad_rows,
+            "num_proc": num_proc,
+        }
         return _joined([load_articles(file, **options) for file in files], files, "article_id")
     records, _ = load_records(articles_file, "articles", translated, skip_bad_rows)
     return _clean(records, clean, num_proc).select_columns(list(ARTICLE_COLUMNS))
