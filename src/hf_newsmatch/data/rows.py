@@ -28,7 +28,8 @@ def split_rows(
     Returns:
         `list[tuple[int, list[str] | None]]`: `None` in place of cells for a line with quotes that never end.
     """
-    rows, before = [], 0
+    rows: list[tuple[int, list[str] | None]] = []
+    before = 0
     reader = csv.reader(lines_from(lines, start), delimiter=delimiter, strict=True)
     shapes: Counter[str] = Counter()
     spans = []
@@ -60,7 +61,8 @@ def _split_rows_carefully(
     part of the text unless they enclose a whole cell. The cells of a line with a quote that never ends are `None`.
     """
     shapes = _shapes(lines, start, delimiter, width, id_at)
-    rows, at = [], start
+    rows: list[tuple[int, list[str] | None]] = []
+    at = start
     while at < len(lines):
         cells, taken = _quoted_row(lines, at, delimiter)
         if (
