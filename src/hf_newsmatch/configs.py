@@ -1,6 +1,8 @@
 """The options of each command as dataclasses: pure data, which flags and recipes fill."""
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .utils.resources import resource_dir
@@ -10,6 +12,22 @@ DEFAULT_TRANSLATION_MODEL = "Helsinki-NLP/opus-mt-de-en"
 MAX_RANK = 100  # the task accepts this many pictures of each article; nothing beyond counts
 RERANKERS = ("none", "dual_softmax", "csls", "querybank", "sinkhorn", "assignment", "neighbours")
 PAPER_DATASETS = ("rt", "tw", "rss")
+
+
+# Between the files of one list: records and messages name them in one string.
+_BETWEEN_FILES = " + "
+
+
+def join_files(files: Any) -> str | None:
+    """The one string that names a list of one or several files; a single name stays as it is."""
+    if isinstance(files, list | tuple):
+        return _BETWEEN_FILES.join(map(str, files)) or None
+    return files if files is None else str(files)
+
+
+def split_files(files: "str | os.PathLike") -> list[str]:
+    """The files that [`join_files`] joined; the name of a file that is there is never split."""
+    return [str(files)] if Path(files).exists() else str(files).split(_BETWEEN_FILES)
 
 
 @dataclass
@@ -25,13 +43,18 @@ class DataArguments:
     corpus_seed: int = field(default=0, metadata={"help": "With --demo: the seed of the corpus."})
     articles_file: str | None = field(
         default=None,
-        metadata={"help": "Linked articles to train and validate on: a list of any NewsImages edition, or a Hub id."},
+        metadata={
+            "help": "Linked articles to train and validate on: a list of any NewsImages edition, or a Hub id; several"
+            " files are read as one list.",
+            "nargs": "+",
+        },
     )
     image_dir: str | None = field(
         default=None, metadata={"help": "Folder of their pictures; by default `images` beside the articles file."}
     )
     test_articles_file: str | None = field(
-        default=None, metadata={"help": "Articles to predict for, when the edition has a test list."}
+        default=None,
+        metadata={"help": "Articles to predict for, when the edition has a test list; one or several.", "nargs": "+"},
     )
     test_images: str | None = field(
         default=None,
@@ -92,6 +115,8 @@ class DataArguments:
 
     def __post_init__(self):
         _check_least(self, corpus_seed=0)
+        self.articles_file = join_files(self.articles_file)
+        self.test_articles_file = join_files(self.test_articles_file)
 
 
 @dataclass

@@ -26,6 +26,7 @@ from hf_newsmatch.configs import (
     StudyArguments,
     TrainArguments,
     TranslateArguments,
+    split_files,
 )
 from hf_newsmatch.retrieval.rerank import METHODS
 from hf_newsmatch.studies.reproduction import PAPER
@@ -517,3 +518,14 @@ def test_a_recipe_of_the_package(tmp_path, monkeypatch):
     assert data.articles_file == "mine.tsv"
     with pytest.raises(NewsMatchError, match=r"recipes/no_such\.yaml cannot be read"):
         parse("--config", "recipes/no_such.yaml")
+
+
+@pytest.mark.parametrize("flags", [["--articles_file", "a.tsv", "b.tsv"], ["--config", "recipe.yaml"]])
+def test_an_edition_of_several_files_is_one_option(flags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("articles_file:\n- a.tsv\n- b.tsv\n")
+    (data_args,) = parse_arguments(DataArguments, description="Read.", argv=flags)
+    assert split_files(data_args.articles_file) == ["a.tsv", "b.tsv"]
+    (tmp_path / "recipe.yaml").write_text("articles_file: a.tsv\n")
+    (data_args,) = parse_arguments(DataArguments, description="Read.", argv=["--config", "recipe.yaml"])
+    assert data_args.articles_file == "a.tsv"

@@ -1,5 +1,6 @@
 """scripts/translate.py as users run it, and what the readers make of its files."""
 
+import csv
 import json
 import os
 import runpy
@@ -70,6 +71,24 @@ def test_every_reader_reads_the_result_as_english(run, articles, tmp_path, forma
     assert original["language"][:] == ["de"] * len(PAIRS) + ["en", "de"]
     report = json.loads(Path(f"{output}.report.json").read_text())
     assert (report["articles"], report["kept"]) == (len(before), [])
+
+
+def test_a_tsv_keeps_every_column_of_the_list(run, articles, tmp_path):
+    content = articles.read_text().replace(HEADER, f"{HEADER}\tRessort\tRest")
+    lines = content.splitlines()
+    lines[1:] = [f"{line}\tRessort {i}\t" for i, line in enumerate(lines[1:])]
+    lines[1] = lines[1].replace("\tP0\t\t", "\tP0\thash0\t")
+    articles.write_text("\n".join(lines) + "\n")
+    assert run("--articles_file", articles, "--output_file", "out.tsv", "--format", "tsv")[0] == 0
+    with open(tmp_path / "out.tsv", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    ressort = [value for name, value in rows[3].items() if name.startswith("ressort")]
+    assert ressort == ["Ressort 3"]
+    assert [value for name, value in rows[0].items() if name.startswith("hashvalue")] == ["hash0"]
+    before, after = load_pairs(articles), load_pairs(tmp_path / "out.tsv")
+    same = ("article_id", "url", "published", "image_id", "image_file")
+    assert columns(after, *same) == columns(before, *same)
+    assert after["text"][0] != before["text"][0]
 
 
 def test_the_second_time_nothing_is_generated(run, articles, tmp_path):

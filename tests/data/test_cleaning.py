@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -92,3 +94,59 @@ def test_cleaning_twice_changes_nothing(text):
 
 def test_clean_batch_cleans_both_columns():
     assert clean_batch(["<b>A</b>"], ["b &amp; c"]) == {"title": ["A"], "text": ["b & c"]}
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "<script>",
+        "<script ",
+        "<STYLE>a",
+        "<script></scrip ",
+        "<!--",
+        "<!doctype ",
+        "<![CDATA[",
+        "&lt;script&gt;",
+        "<a b=",
+        *[
+            "<a b='x\" ",
+            "<b \"'<b '\"",
+            "<a \"' ",
+            "&amp;",
+            "Ã¢â‚¬â€œ ",
+            "\u200c",
+            "<",
+            "<b-",
+            "</script ",
+            "<p>x</p>",
+        ],
+    ],
+)
+def test_cleaning_takes_linear_time(unit):
+    """160 kB of what never ends: the time of the processor, since the machine may be busy."""
+    text = (unit * 160_000)[:160_000]
+    begin = time.process_time()
+    clean_text(text)
+    assert time.process_time() - begin < 2
+
+
+def test_escaping_of_any_depth_takes_no_time_either():
+    begin = time.process_time()
+    clean_text("&" + "amp;" * 40_000)
+    assert time.process_time() - begin < 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a <script>b</script> c <script>d", "a c d"),
+        ("a <script src='x'>b</SCRIPT > c", "a c"),
+        ("a <!-- b --> c <!-- d", "a c <!-- d"),
+        ("a <style>b</script></style> c", "a c"),
+        ("a <script>b <!-- c</script> d --> e", "a d --> e"),
+        ("<!doctype html>a <![CDATA[b]]> c", "a b c"),
+        ("a <script b", "a <script b"),
+    ],
+)
+def test_what_has_no_end_is_no_element(text, expected):
+    assert clean_text(text) == expected

@@ -1,3 +1,4 @@
+import datasets
 import pytest
 
 from hf_newsmatch import NewsMatchError
@@ -159,3 +160,19 @@ def test_held_out_in_the_order_that_was_asked_for(news):
     (news / "articles.tsv").write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
     again = load_corpus(arguments(news, sort_by="file"))
     assert again.splits["test"].articles["article_id"][:] == corpus.train["article_id"][:8][::-1]
+
+
+def test_missing_pictures_are_one_warning_with_a_file_of_all(news, caplog, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for number in range(12):
+        (news / "images" / f"P{number}.png").unlink()
+    corpus = load_corpus(arguments(news))
+    (record,) = [r for r in caplog.records if "pictures are left out" in r.getMessage()]
+    message = record.getMessage()
+    assert message.startswith("12 pictures are left out (12 missing): P0 (P0.png, missing); P1 ")
+    assert message.count("missing)") == 6
+    (file,) = (tmp_path / "cache" / "newsmatch" / "unusable_pictures").iterdir()
+    assert str(file) in message
+    rows = [line.split("\t") for line in file.read_text().splitlines()]
+    assert rows == [["image_id", "image_file", "reason"], *([f"P{i}", f"P{i}.png", "missing"] for i in range(12))]
+    assert len(corpus.report["unusable_pictures"]["pictures"]) == 12

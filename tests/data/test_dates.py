@@ -55,3 +55,43 @@ def test_problems_are_told_by_index():
     assert numbers == [None] * 5
     assert sorted(problems) == [1, 3, 4]
     assert "'soon'" in problems[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "hour"),
+    [
+        ("Sun, 21 Apr 2019 13:05:09 CEST", 11),
+        ("Sun, 21 Apr 2019 13:05:09 CET", 12),
+        ("Sun, 21 Apr 2019 13:05 MESZ", 11),
+        ("21 Apr 19 13:05:09 EDT", 17),
+        ("Sun, 21 Apr 2019 13:05:09 +02:00", 11),
+        ("Sun, 21 Apr 2019 13:05:09 +0200 (CEST)", 11),
+        ("Sun, 21 Apr 2019 13:05:09 -0330", 16),
+        ("Sun, 21 Apr 2019 13:05:09 GMT+2", 11),
+        ("Sun, 21 Apr 2019 13:05:09 Z", 13),
+        ("Sun, 21 Apr 2019 13:05:09", 13),
+        ("2019-04-21 13:05:09 CEST", 11),
+        ("2019-04-21T13:05:09 UTC", 13),
+    ],
+)
+def test_time_zones(value, hour):
+    assert (parse_date(value).day, parse_date(value).hour) == (21, hour)
+
+
+@pytest.mark.parametrize("zone", ["IST", "XYZ", "PM", "Uhr", "+25:00", "(CET)", "K", "Europe/Berlin"])
+def test_unknown_time_zones_are_named(zone):
+    with pytest.raises(ValueError, match=r"unknown time zone|cannot be read"):
+        parse_date(f"Sun, 21 Apr 2019 01:05:09 {zone}")
+
+
+def test_one_impossible_day_takes_no_date_from_the_others():
+    published, numbers, problems = parse_dates(["20190421", "20190431", "20190422", None, "0", "20190423", "20190424"])
+    assert [date and date.day for date in published] == [21, None, 22, None, None, 23, 24]
+    assert numbers == [None] * 7
+    assert sorted(problems) == [1, 4]
+    assert problems[1].startswith("has the date '20190431', which cannot be read")
+
+
+def test_eight_digits_that_are_seldom_days_are_numbers():
+    values = [str(20_000_000 + 7919 * i) for i in range(100)]
+    assert parse_dates(values)[1] == list(map(int, values))

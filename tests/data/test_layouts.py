@@ -1,6 +1,7 @@
 import pytest
 
 from hf_newsmatch.data.layouts import LAYOUTS, find_layout, normalise, unknown_layout
+from hf_newsmatch.data.newsimages import load_pairs
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
@@ -33,3 +34,25 @@ def test_the_message_names_what_it_met_and_what_it_knows():
     assert message.startswith("news.csv has an unknown layout: its first line holds 'id', 'headline")
     assert "…" in message
     assert all(layout.name in message for layout in LAYOUTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "image,caption\nx/1.jpg,Ein Hund\n2.jpg,Eine Katze\n2.jpg,Noch eine\n"),
+        ("a.tsv", "filepath\ttitle\nx/1.jpg\tEin Hund\n2.jpg\tEine Katze\n2.jpg\tNoch eine\n"),
+        (
+            "metadata.jsonl",
+            '{"file_name": "x/1.jpg", "text": "Ein Hund"}\n{"file_name": "2.jpg", "text": "Eine Katze"}\n'
+            '{"file_name": "2.jpg", "text": "Noch eine"}\n',
+        ),
+        ("metadata.csv", "file_name,caption\nx/1.jpg,Ein Hund\n2.jpg,Eine Katze\n2.jpg,Noch eine\n"),
+    ],
+)
+def test_lists_of_pictures_and_captions(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    pairs = load_pairs(tmp_path / name, find_pictures=False)
+    assert pairs["title"][:] == ["Ein Hund", "Eine Katze", "Noch eine"]
+    assert pairs["image_file"][:] == ["x/1.jpg", "2.jpg", "2.jpg"]
+    assert pairs["image_id"][:] == ["1", "2", "2"]
+    assert pairs["article_id"][:] == ["1", "2", "2#2"]

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import logging
@@ -11,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, Features, Image, Value
 
+from hf_newsmatch.configs import DataArguments, join_files, split_files
 from hf_newsmatch.data.newsimages import load_articles, load_gold, load_images, load_pairs
+from hf_newsmatch.data.sources import bad_rows
 from hf_newsmatch.errors import NewsMatchError
 from tests.utils.lists import LINKED, ORGANISERS
 
@@ -423,3 +426,52 @@ def test_a_hundred_thousand_rows_are_read_in_seconds(write):
     start = time.perf_counter()
     assert len(load_pairs(path, clean=False)) == 100_000
     assert time.perf_counter() - start < 10  # it takes 2; the rest is for busy machines
+
+
+def _edition(write, *numbers):
+    files = []
+    for name in numbers:
+        rows = "".join(f"{name}{i},T {name}{i},p{name}{i},p{name}{i}.png\n" for i in range(3))
+        files.append(str(write(f"article_id,title,image_id,image_file\n{rows}", f"{name}.csv")))
+    return files
+
+
+def test_the_files_of_an_edition_are_one_list(write):
+    files = _edition(write, "a", "b", "c")
+    name = join_files(files)
+    pairs = load_pairs(name, find_pictures=False)
+    apart = [load_pairs(file, find_pictures=False) for file in files]
+    assert pairs["article_id"][:] == [article_id for part in apart for article_id in part["article_id"]]
+    assert load_articles(name)["title"][:] == pairs["title"][:]
+    assert load_gold(name) == dict(zip(pairs["article_id"], pairs["image_id"]))
+    assert load_images(name)["image_id"][:] == pairs["image_id"][:]
+
+
+def test_the_files_of_an_edition_share_no_article_and_no_id_of_two_pictures(write):
+    first, second = _edition(write, "a", "b")
+    again = write("article_id,title,image_id,image_file\na1,X,q,q.png\n", "again.csv")
+    with pytest.raises(NewsMatchError, match=r"again\.csv has the article id 'a1' of .*a\.csv again"):
+        load_pairs(join_files([first, second, again]), find_pictures=False)
+    other = write("article_id,title,image_id,image_file\nz,X,pa1,q.png\n", "other.csv")
+    with pytest.raises(
+        NewsMatchError, match=r"other\.csv gives q\.png the image id 'pa1', which is pa1\.png in .*a\.csv"
+    ):
+        load_pairs(join_files([first, other]), find_pictures=False)
+
+
+def test_bad_rows_of_several_files_name_theirs(write):
+    (first,) = _edition(write, "a")
+    bad = write("article_id,title,image_id\n,X,q\nz,Z,z\n", "bad.csv")
+    assert bad_rows(join_files([first, bad])) == [f"line 2 has no article id ({bad})"]
+
+
+def test_one_file_whose_name_looks_like_two(tmp_path):
+    (tmp_path / "a + b.csv").write_text("article_id,title\n1,A\n")
+    assert load_articles(tmp_path / "a + b.csv")["title"][:] == ["A"]
+
+
+def test_arguments_take_one_name_or_several():
+    assert DataArguments(articles_file=["a.tsv"]).articles_file == DataArguments(articles_file="a.tsv").articles_file
+    args = DataArguments(articles_file=["a.tsv", "b.tsv"])
+    assert args == dataclasses.replace(args)
+    assert split_files(args.articles_file) == ["a.tsv", "b.tsv"]

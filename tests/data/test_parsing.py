@@ -1,6 +1,12 @@
+import io
+
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hf_newsmatch import errors
+from hf_newsmatch.data.newsimages import load_articles, load_pairs
 from hf_newsmatch.data.parsing import decode, read_table
 
 HEADER = "article\taid\turl\timg\tiid\thashvalue\ttitle\ttext\timgFile\n"
@@ -124,3 +130,111 @@ def test_unreadable_files_are_named(write, content, message):
     assert message.format(path=path) in str(error.value)
     assert str(error.value).endswith(".")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-32", "utf-32-le", "utf-32-be"])
+def test_utf_32(encoding):
+    data = "Straße „x“".encode(encoding)
+    boms = {"utf-32-le": b"\xff\xfe\0\0", "utf-32-be": b"\0\0\xfe\xff"}
+    assert decode(boms.get(encoding, b"") + data, "x") == "Straße „x“"
+
+
+@pytest.mark.parametrize("first", ["sep=;\n", '"sep=;"\r\n', "SEP=;\r\n\n"])
+def test_excels_line_with_the_delimiter_is_no_header(write, first):
+    table = read_table(write(f"{first}article_id;title\n1;a, b\n", "list.csv"))
+    assert table.columns == {"article_id": ("1",), "title": ("a, b",)}
+
+
+def test_a_json_array_is_a_list(write):
+    table = read_table(write('[\n {"article_id": 1, "title": "A"},\n 5, {"article_id": 2, "title": "B"}\n]', "a.json"))
+    assert table.columns == {"article_id": ["1", "2"], "title": ["A", "B"]}
+    assert table.bad == {2: "is not a JSON object"}
+    assert table.unit == "row"
+
+
+def test_json_that_is_nested_deeply_is_a_bad_row(write):
+    deep = '{"article_id": 1, "title": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    table = read_table(write(f'{deep}\n{{"article_id": 2, "title": "B"}}\n', "list.jsonl"))
+    assert table.columns["article_id"] == ["2"]
+    assert table.bad == {1: "is not valid JSON (nested too deeply)"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 100_000, "unknown layout"),
+        ('[{"a":' + "[" * 100_000, r"JSON array but is not valid \(nested too deeply\)"),
+        ("[]", "is an empty JSON array"),
+        (b"PK\x03\x04workbook", "archive or a workbook"),
+        (b"\x1f\x8bgzip", "archive or a workbook"),
+        ("article_id\n".encode("utf-16-le"), "UTF-16 without its byte order mark"),
+        (b"\xff\xfe\0\0abc", "begins as UTF-32 text but is not valid"),
+    ],
+)
+def test_advice_for_other_kinds_of_files(write, content, message):
+    with pytest.raises(errors.NewsMatchError, match=message) as error:
+        read_table(write(content))
+    assert len(str(error.value)) < 2000
+    assert str(error.value).endswith(".")
+
+
+def _parquet(path, **columns):
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_binary_strings_and_lists_in_parquet(tmp_path):
+    path = _parquet(
+        tmp_path / "list.parquet",
+        article_id=pa.array([b"1", "ä2".encode(), b"3"], pa.binary()),
+        title=pa.array([["A", "B"], ["C"], []], pa.list_(pa.string())),
+        text=pa.array(["Brücke".encode(), b"x", b"\xff\xfe"], pa.large_binary()),
+        embedding=pa.array([[0.5, 1.0]] * 3),
+    )
+    table = read_table(path)
+    assert table.columns["article_id"] == ["1", "ä2"]
+    assert table.columns["title"] == ["A, B", "C"]
+    assert table.columns["text"] == ["Brücke", "x"]
+    assert table.lines == [1, 2]
+    assert table.bad == {3: "has bytes that are not UTF-8 text in its column 'text'"}
+
+
+def test_values_that_are_no_text_are_named(write):
+    lines = [
+        '{"article_id": ["1"], "title": ["A", "B"]}',
+        '{"article_id": ["2", "3"], "title": "C"}',
+        '{"article_id": 4, "title": {"de": "D"}}',
+        '{"article_id": 5, "title": [["E"]]}',
+    ]
+    table = read_table(write("\n".join(lines), "list.jsonl"))
+    assert table.columns == {"article_id": ["1"], "title": ["A, B"]}
+    assert table.bad == {
+        2: "has several values in its column 'article_id' (2, 3)",
+        3: "has an object of several fields in its column 'title'",
+        4: "has a list of lists in its column 'title'",
+    }
+
+
+@pytest.mark.parametrize("columns", [{"article_id": [], "title": []}, {}])
+def test_an_empty_parquet_file_is_named(tmp_path, columns):
+    path = _parquet(tmp_path / "empty.parquet", **{name: pa.array(v, pa.string()) for name, v in columns.items()})
+    with pytest.raises(errors.NewsMatchError, match="has no rows; check"):
+        load_articles(path)
+
+
+def test_raw_bytes_in_the_column_image_are_pictures(tmp_path):
+    files = []
+    for color in ("red", "blue", "lime"):
+        stream = io.BytesIO()
+        PIL.Image.new("RGB", (4, 4), color).save(stream, "PNG")
+        files.append(stream.getvalue())
+    path = _parquet(
+        tmp_path / "list.parquet",
+        article_id=["1", "2", "3"],
+        title=["A", "B", "C"],
+        text=pa.array(["a", b"\xff", "c"], pa.binary()),
+        image=pa.array(files, pa.binary()),
+    )
+    pairs = load_pairs(path, skip_bad_rows=True)
+    assert pairs["image_id"][:] == ["1", "3"]
+    assert [image.getpixel((0, 0)) for image in pairs["image"]] == [(255, 0, 0), (0, 255, 0)]

@@ -1,6 +1,9 @@
+import json
 import logging
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import datasets
 import pytest
@@ -132,3 +135,98 @@ def test_a_list_that_fails_leaves_nothing_in_the_cache(write, cache):
     with pytest.raises(NewsMatchError):
         load_articles(write(LINKED + "x\n"))
     assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("value", ["a\tb", "a\nb", 'a"b', "a\r", "a\u2028b"])
+@pytest.mark.parametrize("column", ["article_id", "image_id"])
+def test_ids_with_line_ends_tabs_or_quotes_are_bad_rows(write, column, value):
+    rows = [{"article_id": "1", "title": "A", "image_id": "i1"}, {"article_id": "2", "title": "B", "image_id": "i2"}]
+    rows[1][column] = value + "x"
+    path = write("\n".join(map(json.dumps, rows)), "list.jsonl")
+    noun = column.removesuffix("_id")
+    assert bad_rows(path) == [f"line 2 has a line end, a tab or a quote in its {noun} id"]
+    assert load_pairs(path, skip_bad_rows=True)["article_id"][:] == ["1"]
+
+
+def test_a_list_whose_every_row_is_bad(write):
+    dates = "article_id,title,published\n1,A,21.04.2019\n2,B,22.04.2019\n"
+    with pytest.raises(NewsMatchError, match=r"^Line 2 of .* has the date '21.04.2019'.*the first of 2 bad rows"):
+        load_articles(write(dates, "list.csv"))
+    with pytest.raises(NewsMatchError, match="no usable rows"):
+        load_articles(write(dates, "list.csv"), skip_bad_rows=True)
+
+
+def test_ids_are_compared_with_composed_unicode(write):
+    composed, decomposed = "M\u00fcnchen", "Mu\u0308nchen"
+    articles = load_articles(write(f"article_id,title\n{decomposed},A\n", "a.csv"))
+    images = load_images(write(f"image_id\n{decomposed}\n", "i.csv"))
+    gold = load_gold(write(f"article_id,image_id\n{composed},{composed}\n", "g.csv"), articles)
+    assert gold == {articles[0]["article_id"]: images[0]["image_id"]} == {composed: composed}
+
+
+def _cached(folder):
+    return sorted((folder / "newsmatch").rglob("*.arrow"))
+
+
+@pytest.mark.parametrize("name", ["records", "cache-"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "flipped far back"])
+def test_damaged_cache_files_are_made_again(write, cache, name, damage):
+    path = write(LINKED)
+    rows = load_articles(path)[:]
+    file = next(file for file in _cached(cache) if file.name.startswith(name))
+    data = bytearray(file.read_bytes())
+    if damage.startswith("flipped"):
+        at = data.index("Löwen".encode()) if "far" in damage else 9
+        data[at] ^= 1
+    file.write_bytes({"cut": data[: len(data) // 2], "empty": b""}.get(damage, data))
+    for _ in range(2):
+        assert load_articles(path)[:] == rows
+
+
+def test_a_cache_file_whose_process_was_killed_before_its_hash(write, cache):
+    path = write(LINKED)
+    rows = load_articles(path)[:]
+    files = _cached(cache)
+    for file in files:
+        file.with_name(f"{file.name}.sha256").unlink()
+    files[0].write_bytes(files[0].read_bytes()[:-200])
+    assert load_articles(path)[:] == rows
+
+
+def test_another_users_cache_is_passed_over(write, cache, monkeypatch):
+    path = write(LINKED)
+    rows = load_articles(path)[:]
+    folder = _cached(cache)[0].parent
+    _cached(cache)[0].write_bytes(b"")
+    unlink = Path.unlink
+
+    def refuse(self, missing_ok=False):
+        if self.parent == folder:
+            raise PermissionError(13, "Permission denied", str(self))
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    for _ in range(2):
+        assert load_articles(path)[:] == rows
+    assert len([file for file in _cached(cache) if file.parent != folder]) == 2
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_cache_files_follow_the_umask(write, cache, mask, mode):
+    before = os.umask(mask)
+    try:
+        load_articles(write(LINKED))
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in cache.rglob("*") if file.is_file()} == {mode}
+
+
+@pytest.mark.parametrize("splits", [False, True])
+def test_folders_of_save_to_disk(tmp_path, splits):
+    data = datasets.Dataset.from_dict({"article_id": ["1", "2"], "title": ["A", "B"], "image_id": ["p", "q"]})
+    (datasets.DatasetDict(train=data, test=data.select([0])) if splits else data).save_to_disk(tmp_path / "saved")
+    assert load_articles(tmp_path / "saved")["title"][:] == ["A", "B"]
+    assert load_gold(tmp_path / "saved") == {"1": "p", "2": "q"}
+    next((tmp_path / "saved").rglob("*.arrow")).write_bytes(b"cut")
+    with pytest.raises(NewsMatchError, match=r"saved cannot be read \(.*\); save it again\.$"):
+        load_articles(tmp_path / "saved")

@@ -65,6 +65,17 @@ def test_chance_is_that_of_the_candidates():
     assert comparison["chance"] == chance_level(len(IMAGES))
 
 
+def test_chance_counts_gold_pictures_that_are_no_candidates():
+    """A random order of 100 candidates of which one in 1,915 / 100 articles has its picture among them."""
+    candidates = [f"p{i}" for i in range(100)]
+    gold = {f"a{i}": f"p{i}" for i in range(1915)}
+    run = Ranking(list(gold), [candidates] * len(gold))
+    chance = compare_runs({"run": run}, gold, ks=[10], candidates=candidates)["chance"]
+    places = [1 / place for place in range(1, 101)]
+    assert chance["mrr@100"] == pytest.approx(100 / 1915 * sum(places) / 100) == pytest.approx(0.0027, abs=1e-4)
+    assert chance["recall@10"] == pytest.approx(100 / 1915 * 10 / 100)
+
+
 def test_of_three_runs_each_is_compared_with_the_first():
     comparison = compare_runs({str(seed): random_run(seed) for seed in range(3)}, GOLD)
     means = {name: row["mrr@100"]["mean"] for name, row in comparison["runs"].items()}

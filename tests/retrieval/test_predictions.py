@@ -100,6 +100,33 @@ def test_bad_files(tmp_path, content, message):
         read_predictions(tmp_path / "run.tsv")
 
 
+@pytest.mark.parametrize("at", range(8))
+@pytest.mark.parametrize("damage", ['"{}', '{}"', '{}\t"p1', '{}\t"'])
+def test_a_stray_quote_joins_no_rows(tmp_path, at, damage):
+    rows = [f"a{i}\tp{i}\tq" for i in range(8)]
+    rows[at] = damage.format(rows[at])
+    (tmp_path / "run.tsv").write_text("articleID\tiid1\tiid2\n" + "\n".join(rows) + "\n")
+    with pytest.raises(NewsMatchError, match=rf"line {at + 2}: the quotes are wrong"):
+        read_predictions(tmp_path / "run.tsv")
+
+
+def test_a_file_with_every_cell_in_quotes_is_read(tmp_path):
+    (tmp_path / "run.tsv").write_text('"articleID"\t"iid1"\n"a"\t"p"\r\n"b"\t"q"\n')
+    assert read_predictions(tmp_path / "run.tsv") == Ranking(["a", "b"], [["p"], ["q"]])
+
+
+def test_ids_are_read_with_composed_unicode(tmp_path):
+    (tmp_path / "run.tsv").write_text("u\u0308\to\u0308\n", encoding="utf-8")
+    assert read_predictions(tmp_path / "run.tsv") == Ranking(["\u00fc"], [["\u00f6"]])
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\r"])
+def test_ids_with_line_ends_are_refused(tmp_path, name):
+    for ranking in (Ranking([name], [["p"]]), Ranking(["a"], [[name]])):
+        with pytest.raises(NewsMatchError, match="has a line end"):
+            write_predictions(ranking, tmp_path / "run.tsv")
+
+
 def test_bad_bytes_and_missing_file(tmp_path):
     (tmp_path / "run.tsv").write_bytes(b"\xff\xfe\x00\x01\n")
     with pytest.raises(NewsMatchError, match=r"run\.tsv is not a prediction file"):

@@ -64,3 +64,57 @@ def test_words(text, expected):
 )
 def test_lost_spans(source, output, lost):
     assert [span.text for span in lost_spans(source, output)] == lost
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "lost"),
+    [
+        ("3,4 Prozent", "34 percent", ["3,4"]),
+        ("3,4 Prozent", "3.4 percent", []),
+        ("3,40 Euro", "3.4 euros", []),
+        ("3,4 Prozent", "3,4 percent", []),
+        ("3,4 Prozent", "3,400 percent", ["3,4"]),
+        ("1.500 Gäste", "1,500 guests", []),
+        ("1.500 Gäste", "1500 guests", []),
+        ("1.500 Gäste", "1 500 guests", []),
+        ("1.500 Gäste", "1.5 guests", ["1.500"]),
+        ("1,500 Meter", "1,500 metres", []),
+        ("1,500 Meter", "1.5 metres", []),
+        ("1,500 Meter", "1500 metres", ["1,500"]),
+        ("1.234.567,89 Euro", "1,234,567.89 euros", []),
+        ("1.234.567,89 Euro", "123,456,789 euros", ["1.234.567,89"]),
+        ("12 000 Menschen", "12,000 people", []),
+        ("Um 14.30 Uhr", "At 2:30 p.m.", []),
+        ("Um 14.30 Uhr", "At 2.30pm", []),
+        ("Um 14.30 Uhr", "At 14:30", []),
+        ("Um 14.30 Uhr", "At 2:30 a.m.", ["14.30"]),
+        ("Um 14.30 Uhr", "At 2:03 p.m.", ["14.30"]),
+        ("Um 9.05 Uhr", "At 9:05 a.m.", []),
+        ("Um 0.15 Uhr", "At 12:15 a.m.", []),
+        ("Um 14 Uhr", "At 2 p.m.", []),
+        ("Um 14.30", "At 2:30 p.m.", ["14.30"]),
+        ("Es stand 2:1", "It was 2:1", []),
+        ("Es stand 2:1", "It was 21", ["2:1"]),
+        ("Am 3.5.2019", "On 3:5:2019", []),
+        ("10 und 1,0", "1 and 10", []),
+        ("10 und 10", "10 and ten", []),
+        ("007", "7", []),
+    ],
+)
+def test_numbers_are_compared_as_numbers(source, output, lost):
+    assert [span.text for span in lost_spans(source, output)] == lost
+
+
+def test_each_language_has_its_notation():
+    assert lost_spans("3.4 percent of 1,500", "3,4 Prozent von 1.500", "en", "de") == []
+    assert [span.text for span in lost_spans("3.4 percent", "34 Prozent", "en", "de")] == ["3.4"]
+    assert lost_spans("1 500 et 2,5", "1.500 y 2,5", "fr", "es") == []
+
+
+@given(st.decimals(0, 10**9, places=2, allow_nan=False))
+def test_any_amount_is_kept_in_the_other_notation_and_lost_with_other_digits(amount):
+    english = f"{amount:,.2f}"
+    german = english.translate(str.maketrans(",.", ".,"))
+    assert lost_spans(f"Es sind {german} Euro", f"It is {english} euros") == []
+    assert len(lost_spans(f"Es sind {german} Euro", f"It is {amount + 1:,.2f} euros")) == 1
+    assert len(lost_spans(f"Es sind {german} Euro", f"It is {amount * 100 + 1:,.0f} euros")) == 1

@@ -1,3 +1,6 @@
+import random
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,3 +71,46 @@ def test_what_has_no_space_is_cut_anywhere():
     parts = cut_long("x" * 3000, lambda part: len(part) <= 100)
     assert "".join(parts) == "x" * 3000
     assert max(map(len, parts)) <= 100
+
+
+@pytest.mark.parametrize("language", ["de", "en", "fr", "ja"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Siehe dort..[111 112 113 114 115 116 117 118 119 120] und",
+        "Siehe dort.[1, 2-3, 44 und." + "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14" * 20,
+        "x." + "1" * 5000 + " a",
+        "a-" * 5000 + "b.",
+        "a.b." * 2500,
+        "x" * 10_000,
+        "(a" * 3000 + ".",
+        "„a ‚b " * 2000,
+        "!?" * 5000,
+        "z. B. usw. " * 900,
+    ],
+)
+def test_splitting_always_ends(text, language):
+    begin = time.process_time()
+    assert "".join(split_sentences(text, language)) == text
+    assert time.process_time() - begin < 2
+
+
+def test_a_long_text_is_split_in_linear_time():
+    sentence = "Am 3. Mai kam Dr. Müller um 14.30 Uhr nach Köln, z. B. wegen der Messe. "
+    text = sentence * (100_000 // len(sentence))
+    begin = time.process_time()
+    assert split_sentences(text, "de") == [sentence] * (100_000 // len(sentence))
+    assert time.process_time() - begin < 2
+
+
+def test_a_long_text_is_split_as_its_pieces_are():
+    """Windows begin at sentences: where one ends changes nothing."""
+    draw = random.Random(0)
+    starts = ["Die Bahn ", "Prof. Schmidt ", "Er rief: „Halt!“ und ", "Nach 1.500 Metern "]
+    sentences = [draw.choice(starts) + "fuhr " * draw.randint(1, 120) + "weiter. " for _ in range(60)]
+    assert split_sentences("".join(sentences), "de") == sentences
+
+
+def test_references_behind_a_full_stop_still_end_a_sentence():
+    text = "So steht es in der Studie.[12, 14-16] Und so ist es auch. Eine andere sagt es nicht.[1] Nein."
+    assert split_sentences(text, "de")[0] == "So steht es in der Studie.[12, 14-16] "

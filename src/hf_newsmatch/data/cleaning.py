@@ -23,11 +23,19 @@ _BLOCK_TAG = re.compile(
     r"template|textarea|tfoot|th|thead|title|tr|track|ul|video"
 )
 _ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-_NO_TEXT = re.compile(r"<!--.*?-->|<!\[CDATA\[|\]\]>|<!doctype[^>]*>|<(script|style)\b[^>]*>.*?</\1\s*>", re.S | re.I)
-# Quoted attributes may hold a ">". The last alternative is a tag that the list's limit on length has cut.
+# What holds no text begins so, and ends with the first of its ends behind it.
+_NO_TEXT = re.compile(r"(?P<comment><!--)|<!\[CDATA\[|\]\]>|(?P<doctype><!doctype)|<(?P<element>script|style)\b", re.I)
+_ENDS = {
+    "comment": re.compile("-->"),
+    "doctype": re.compile(">"),
+    "script": re.compile(r"</script\s*+>", re.I),
+    "style": re.compile(r"</style\s*+>", re.I),
+}
+# Quoted attributes may hold a ">", of some length: without a bound, quotes that do not belong
+# together take time with the square of the text. The last alternative is a tag that a list's limit on length has cut.
 _TAG = re.compile(
-    r"</?([a-z][a-z0-9]*(?:[:-][a-z0-9]+)*)"
-    r"""(?:(?=[\s/>])((?:[^<>"']++|"[^"]*"|'[^']*')*+|[^<>]*)>|\s+[a-z-]+=[^<>]*\Z)""",
+    r"</?([a-z][a-z0-9]*+(?:[:-][a-z0-9]+)*+)"
+    r"""(?:(?=[\s/>])((?:[^<>"']++|"[^"]{0,500}+"|'[^']{0,500}+'){0,50}+|[^<>]*)>|\s+[a-z-]+=[^<>]*\Z)""",
     re.I,
 )
 # Zero width joiners are spelling in Persian and Indic scripts and inside emoji; beside Latin text they are debris.
@@ -36,6 +44,10 @@ _INVISIBLE = re.compile(
     "|[\u200c\u200d](?![\u0600-\U0010ffff])|(?<![\u0600-\U0010ffff])[\u200c\u200d]"
     "|[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]"
 )
+# ftfy and the removal of invisible characters change nothing here.
+_PLAIN = re.compile(r"[\t\n\r -~]*+")
+# The steps read this many characters of a text in all; ten rounds are more than any escaping needs.
+_MOST_CHARACTERS = 1_000_000
 # Neither markup nor mojibake can be made of these: every broken sequence needs a character outside them.
 _NOTHING_TO_DO = re.compile(r"(?:[!-%'-;=-~ÄÖÜäöüß]++ )*+[!-%'-;=-~ÄÖÜäöüß]++|")
 
@@ -47,13 +59,14 @@ def clean_text(text: str) -> str:
     space, inline tags nothing. What only looks like markup stays: `a < b`, `<3`, `AT&T`, `?a=1&copy=2`, `<someone>`.
     """
     # Each step can uncover work for another (an escaped tag, mojibake in entities), so they go on until none is left.
-    for _ in range(100):
+    for _ in range(min(100, max(10, _MOST_CHARACTERS // (len(text) + 1)))):
         if _NOTHING_TO_DO.fullmatch(text):
             break
         before = text
         text = _ENTITY.sub(_unescape, text)
-        text = _TAG.sub(_replace_tag, _NO_TEXT.sub(" ", text))
-        text = _INVISIBLE.sub("", ftfy.fix_text(text, _FTFY))
+        text = _TAG.sub(_replace_tag, _without_no_text(text))
+        if not _PLAIN.fullmatch(text):
+            text = _INVISIBLE.sub("", ftfy.fix_text(text, _FTFY))
         text = " ".join(text.split())
         if text == before:
             break
@@ -63,6 +76,32 @@ def clean_text(text: str) -> str:
 def clean_batch(titles: list[str], texts: list[str]) -> dict[str, list[str]]:
     """Clean the titles and texts of a batch, for [`~datasets.Dataset.map`]."""
     return {"title": list(map(clean_text, titles)), "text": list(map(clean_text, texts))}
+
+
+def _without_no_text(text: str) -> str:
+    """A text with a space in place of comments, scripts, styles and the signs around CDATA.
+
+    As one regular expression would do it, but in one pass: what has no end is looked for once.
+    """
+    pieces, at, endless = [], 0, set()
+    for match in _NO_TEXT.finditer(text):
+        if match.start() < at:  # inside of what is left out
+            continue
+        kind = (match["element"] or match.lastgroup or "").lower()
+        end = match.end()
+        if kind in endless:
+            continue
+        if kind:
+            # an element's end is looked for behind the tag that opens it
+            opened = text.find(">", end) if match["element"] else end
+            found = _ENDS[kind].search(text, opened) if opened >= 0 else None
+            if found is None:
+                endless.add(kind)
+                continue
+            end = found.end()
+        pieces += [text[at : match.start()], " "]
+        at = end
+    return "".join(pieces) + text[at:]
 
 
 def _unescape(match: re.Match) -> str:

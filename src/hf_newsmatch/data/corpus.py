@@ -1,13 +1,16 @@
 """The corpus of a run: the pairs to train on, and the splits to rank."""
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs import DataArguments
 from ..errors import NewsMatchError
+from ..utils.files import atomic_path
 
 # The readers are imported where they are needed: that takes seconds, and a step that only wants the models needs none.
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ logger = logging.getLogger(__name__)
 TEST_ARGUMENTS = ("test_articles_file", "test_images", "test_image_dir", "gold_file")
 # Epochs and alphas that are chosen on fewer pictures are mostly chosen by chance.
 _FEW_IMAGES = 10
+# So many unusable pictures are named in a warning; more of them go into a file.
+_SHOWN = 5
 
 
 @dataclass
@@ -272,8 +277,7 @@ def _usable(rows: "Dataset", unusable: list[dict[str, str]] | None) -> "tuple[Da
 
     if unusable is None:
         found = check_pictures(rows)
-        for item in found:
-            logger.warning("Picture %s is left out: %s (%s).", item["image_id"], item["reason"], item["image_file"])
+        _warn_of_unusable(found)
         return drop_unusable(rows, found), found
     usable = drop_unusable(rows, unusable)
     columns = undecoded(usable).select_columns(["image", "image_file", "image_id"])[:]
@@ -281,6 +285,31 @@ def _usable(rows: "Dataset", unusable: list[dict[str, str]] | None) -> "tuple[Da
         if image is None:
             raise NewsMatchError(f"The picture {file or image_id} is gone since the run began; restore it.")
     return usable, unusable
+
+
+def _warn_of_unusable(unusable: list[dict[str, str]]) -> None:
+    """Say in one warning how many pictures are left out and why, the first of them, and where all are listed."""
+    if not unusable:
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(item["reason"] for item in unusable).items())
+    shown = "; ".join(f"{item['image_id']} ({item['image_file']}, {item['reason']})" for item in unusable[:_SHOWN])
+    more = ""
+    if len(unusable) > _SHOWN:
+        more = f"; … all are in {_write_unusable(unusable)}"
+    logger.warning("%d pictures are left out (%s): %s%s.", len(unusable), reasons, shown, more)
+
+
+def _write_unusable(unusable: list[dict[str, str]]) -> Path:
+    import datasets
+
+    lines = ["\t".join(("image_id", "image_file", "reason"))]
+    lines += ["\t".join(str(item[name] or "") for name in ("image_id", "image_file", "reason")) for item in unusable]
+    text = "\n".join(lines) + "\n"
+    name = f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.tsv"
+    file = Path(datasets.config.HF_DATASETS_CACHE) / "newsmatch" / "unusable_pictures" / name
+    with atomic_path(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return file
 
 
 def _split_by_time(pairs: "Dataset", data_args: DataArguments, holdout: bool) -> "DatasetDict":

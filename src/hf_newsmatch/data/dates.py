@@ -2,12 +2,26 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
 _INTEGER = re.compile(r"-?\d{1,18}")
 _COMPACT = re.compile(r"(19|20)\d{6}|2100\d{4}")
-_RSS = re.compile(r"([A-Za-z]{3},\s*)?\d{1,2}\s+[A-Za-z]{3}\s+\d{2,4}\s+\d{1,2}:\d{2}.*")
+_RSS = re.compile(r"((?:[A-Za-z]{3},\s*)?\d{1,2}\s+[A-Za-z]{3}\s+\d{2,4}\s+\d{1,2}:\d{2}(?::\d{2})?)(?:\s*(\S.*))?")
+_ISO_WITH_NAME = re.compile(r"(\d{4}-\d{2}-\d{2}[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*([A-Za-z]{2,}.*)")
+# An offset, maybe from Greenwich and with its name in brackets: "+0200 (CEST)", "GMT+2".
+_OFFSET = re.compile(r"(?:GMT|UTC|UT)?([+-])(\d{1,2})(?::?(\d{2}))?(?:\s*\(.*\))?", re.IGNORECASE)
+# Names that mean one offset in news feeds, in hours. IST (India, Israel, Ireland) and the like are not among them.
+_ZONES = {
+    **dict.fromkeys(("UT", "UTC", "GMT", "Z", "WET"), 0),
+    **dict.fromkeys(("CET", "MEZ", "WEST", "WESZ", "BST"), 1),
+    **dict.fromkeys(("CEST", "MESZ", "EET", "OEZ"), 2),
+    **dict.fromkeys(("EEST", "OESZ", "MSK", "TRT"), 3),
+    "JST": 9,
+    "AEST": 10,
+    "AEDT": 11,
+    **{"AST": -4, "ADT": -3, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7},
+}
 _DAY_OR_MONTH_FIRST = re.compile(r"(\d{1,2})[./-](\d{1,2})[./-](\d{4}|\d{2})\b.*")
 
 
@@ -22,8 +36,11 @@ def parse_date(value: str) -> datetime:
         `ValueError`: on any other value; the message is a noun phrase with the value and the remedy.
     """
     try:
-        moment = parsedate_to_datetime(value) if _RSS.fullmatch(value) else datetime.fromisoformat(value)
+        moment = _read(value)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except _UnknownZoneError as error:
+        problem = f"has the unknown time zone {error} (write an offset such as +01:00)"
+        raise ValueError(f"the date {value[:60]!r}, which {problem}") from None
     except (ValueError, OverflowError, TypeError):
         ambiguous = _DAY_OR_MONTH_FIRST.fullmatch(value)
         if ambiguous and int(ambiguous[1]) <= 12 and int(ambiguous[2]) <= 12:
@@ -31,6 +48,32 @@ def parse_date(value: str) -> datetime:
         else:
             problem = "cannot be read (write ISO 8601, YYYY-MM-DD)"
         raise ValueError(f"the date {value[:60]!r}, which {problem}") from None
+
+
+class _UnknownZoneError(Exception):
+    pass
+
+
+def _read(value: str) -> datetime:
+    if value.isdigit() and not _COMPACT.fullmatch(value):  # fromisoformat takes a digit for the separator, too
+        raise ValueError(value)
+    if match := _RSS.fullmatch(value):
+        # email.utils takes a zone that it does not know, or an offset with a colon, for UTC
+        return parsedate_to_datetime(match[1]).replace(tzinfo=_zone(match[2]))
+    if match := _ISO_WITH_NAME.fullmatch(value):
+        return datetime.fromisoformat(match[1]).replace(tzinfo=_zone(match[2]))
+    return datetime.fromisoformat(value)
+
+
+def _zone(name: str | None) -> timezone:
+    if name is None:
+        return UTC
+    if match := _OFFSET.fullmatch(name):
+        offset = timedelta(hours=int(match[2]), minutes=int(match[3] or 0))
+        return timezone(-offset if match[1] == "-" else offset)
+    if name.upper() not in _ZONES:
+        raise _UnknownZoneError(repr(name[:30]))
+    return timezone(timedelta(hours=_ZONES[name.upper()]))
 
 
 def parse_dates(
@@ -44,11 +87,16 @@ def parse_dates(
 
     Returns:
         The dates, the opaque numbers, and the problem of every cell that cannot be read, by index and as a predicate
-        of its row (`"has the date …"`). At most one of the first two holds values: a column of whole numbers that are
-        not all yyyymmdd days can be sorted but is no date.
+        of its row (`"has the date …"`). At most one of the first two holds values: a column of whole numbers most of
+        which are no yyyymmdd days can be sorted but is no date.
     """
     distinct = {value for value in values if value is not None}
-    if distinct and all(_INTEGER.fullmatch(value) for value in distinct) and not all(map(_is_compact, distinct)):
+    # one impossible day among many takes no date from the others, and by chance few numbers are days
+    if (
+        distinct
+        and all(_INTEGER.fullmatch(value) for value in distinct)
+        and 2 * sum(map(_is_compact, distinct)) <= len(distinct)
+    ):
         return [None for _ in values], [None if value is None else int(value) for value in values], {}
 
     moments: dict[str | None, datetime] = {}

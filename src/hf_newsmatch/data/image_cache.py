@@ -17,6 +17,7 @@ from transformers import BaseImageProcessor
 
 from ..utils.machine import usable_cores
 from .images import open_picture, undecoded
+from .list_cache import note_hash, remove_damaged
 
 # The column that takes the place of `image`.
 PIXELS = "pixels"
@@ -54,6 +55,9 @@ def cache_pictures(dataset: Dataset, image_processor: BaseImageProcessor) -> Dat
     key = _cache_key(dataset["image"][:], image_processor)
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "newsmatch" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{key}.arrow"
+    if file.exists():
+        remove_damaged([file])
 
     def prepare(image: Any) -> dict[str, Any]:
         pixels = image_processor(open_picture(image), return_tensors="np", **_UNTIL_CROPPING)["pixel_values"][0]
@@ -66,10 +70,11 @@ def cache_pictures(dataset: Dataset, image_processor: BaseImageProcessor) -> Dat
             batch_size=256,
             remove_columns="image",
             features=Features({PIXELS: _FEATURE}),
-            cache_file_name=str(folder / f"{key}.arrow"),
+            cache_file_name=str(file),
             new_fingerprint=key,
             desc="Caching pictures",
         )
+    note_hash(file)
     return datasets.concatenate_datasets([dataset.remove_columns("image"), pixels], axis=1)
 
 

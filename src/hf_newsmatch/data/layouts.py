@@ -27,6 +27,8 @@ class Layout:
             Whether the list also exists without its header line.
         alone (`bool`, *optional*, defaults to `False`):
             Whether a list of this layout has no other columns.
+        captions (`bool`, *optional*, defaults to `False`):
+            Whether its rows are captions of pictures, which get the ids of these when they have none.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Layout:
     original: dict[str, str] = field(default_factory=dict)
     without_header: bool = False
     alone: bool = False
+    captions: bool = False
 
     def fits(self, names: Sequence[str]) -> bool:
         """Whether a list with these column names (normalised) has this layout."""
@@ -61,6 +64,20 @@ _OUR_COLUMNS = {
     "image_id": ("image_id",),
     "image_file": ("image_file", "image"),
 }
+
+
+def _captions(file: str, caption: str) -> dict[str, tuple[str, ...]]:
+    """The columns of a list of pictures and their captions, whose rows need no ids."""
+    return {
+        "article_id": ("article_id", "id"),
+        "title": (caption,),
+        "language": ("language",),
+        "url": ("url",),
+        "date": ("published", "date"),
+        "image_id": ("image_id",),
+        "image_file": (file,),
+    }
+
 
 GOLD = Layout(
     name="gold",
@@ -159,6 +176,30 @@ LAYOUTS = (
         columns={"article_id": ("articleid",), "image_id": ("iid",)},
     ),
     Layout(
+        name="captions of pictures",
+        header=("image", "caption"),
+        columns=_captions("image", "caption"),
+        captions=True,
+    ),
+    Layout(
+        name="captions of pictures, as open_clip takes them",
+        header=("filepath", "title"),
+        columns=_captions("filepath", "title"),
+        captions=True,
+    ),
+    Layout(
+        name="imagefolder (metadata.jsonl) with captions",
+        header=("file_name", "caption"),
+        columns=_captions("file_name", "caption"),
+        captions=True,
+    ),
+    Layout(
+        name="imagefolder (metadata.jsonl)",
+        header=("file_name", "text"),
+        columns=_captions("file_name", "text"),
+        captions=True,
+    ),
+    Layout(
         name="our own columns, pictures",
         header=("image_id", "image_file"),
         columns={"image_id": ("image_id",), "image_file": ("image_file",)},
@@ -167,6 +208,12 @@ LAYOUTS = (
         name="our own columns, pictures inside",
         header=("image_id", "image"),
         columns={"image_id": ("image_id",), "image_file": ("image_file", "image")},
+    ),
+    Layout(
+        name="pictures and texts",
+        header=("image", "text"),
+        columns=_captions("image", "text"),
+        captions=True,
     ),
     Layout(
         name="candidates",

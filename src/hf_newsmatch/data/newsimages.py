@@ -7,14 +7,18 @@ A list is found ([`sources`]), parsed ([`parsing`], by the table of [`layouts`])
 import logging
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, Features, Image, Value, concatenate_datasets
 
+from ..configs import split_files
 from ..errors import NewsMatchError
 from ..utils.machine import usable_cores
 from .cleaning import clean_batch
 from .image_folder import SUFFIXES, ImageFolder
+from .list_cache import note_hash
 from .names import canonical
 from .schema import ARTICLE_COLUMNS, IMAGE_COLUMNS, PAIR_COLUMNS
 from .sources import load_records
@@ -39,8 +43,8 @@ def load_pairs(
 
     Args:
         articles_file (`str` or `os.PathLike`):
-            A list of any NewsImages edition, a CSV, TSV, JSON lines or Parquet file with our own column names, or the
-            id of a data set on the Hub with these.
+            A list of any NewsImages edition (the names of several files joined by `" + "` are one list), a CSV, TSV,
+            JSON lines or Parquet file with our own column names, or the id of a data set on the Hub with these.
         image_dir (`str` or `os.PathLike`, *optional*):
             The folder of the pictures, searched with its sub-folders. By default the folder `images` beside the file;
             without one every `image` is null, and a warning says so.
@@ -65,6 +69,15 @@ def load_pairs(
         [`NewsMatchError`]: when the list cannot be read or links no pictures, a row is bad, or the folder holds none
             of the pictures.
     """
+    if len(files := split_files(articles_file)) > 1:
+        options: dict[str, Any] = {
+            "clean": clean,
+            "translated": translated,
+            "skip_bad_rows": skip_bad_rows,
+            "num_proc": num_proc,
+        }
+        parts = [load_pairs(file, image_dir, find_pictures=find_pictures, **options) for file in files]
+        return _joined(parts, files, "article_id")
     records, pictures = load_records(articles_file, "pairs", translated, skip_bad_rows)
     records = _clean(records, clean, num_proc)
     if pictures is None and not find_pictures:
@@ -100,6 +113,14 @@ def load_articles(
     Raises:
         [`NewsMatchError`]: when the list cannot be read or holds no articles, or a row is bad.
     """
+    if len(files := split_files(articles_file)) > 1:
+        options: dict[str, Any] = {
+            "clean": clean,
+            "translated": translated,
+            "skip_bad_rows": skip_bad_rows,
+            "num_proc": num_proc,
+        }
+        return _joined([load_articles(file, **options) for file in files], files, "article_id")
     records, _ = load_records(articles_file, "articles", translated, skip_bad_rows)
     return _clean(records, clean, num_proc).select_columns(list(ARTICLE_COLUMNS))
 
@@ -130,6 +151,13 @@ def load_images(
     """
     if os.path.isdir(images_file_or_dir):
         return _load_folder(Path(images_file_or_dir))
+    if len(files := split_files(images_file_or_dir)) > 1:
+        parts = [load_images(file, image_dir, skip_bad_rows=skip_bad_rows) for file in files]
+        joined = _joined(parts, files)
+        first: dict[str, int] = {}
+        for row, image_id in enumerate(joined["image_id"][:]):
+            first.setdefault(image_id, row)
+        return joined.select(list(first.values()))
     records, pictures = load_records(images_file_or_dir, "images", True, skip_bad_rows)
     return _with_pictures(records, pictures, images_file_or_dir, image_dir).select_columns(list(IMAGE_COLUMNS))
 
@@ -157,7 +185,9 @@ def load_gold(
         [`NewsMatchError`]: when the list cannot be read or links nothing, or shares neither ids nor urls with
             `articles`.
     """
-    records, _ = load_records(file, "links", True, skip_bad_rows)
+    files = split_files(file)
+    lists = [load_records(name, "links", True, skip_bad_rows)[0] for name in files]
+    records = lists[0] if len(lists) == 1 else _joined(lists, files, "article_id")
     links = zip(*(records[name][:] for name in ("article_id", "image_id", "url")))
     rows = [link for link in links if link[1] is not None]
     gold = {article_id: image_id for article_id, image_id, _ in rows}
@@ -189,14 +219,44 @@ def load_gold(
     return matched | unmatched
 
 
+def _joined(parts: Sequence[Dataset], files: Sequence[str], unique: str | None = None) -> Dataset:
+    """Lists of several files as one, in which no id of an article and no picture means two things."""
+    columns = [set(part.column_names) for part in parts]
+    if any(names != columns[0] for names in columns):
+        raise NewsMatchError(f"{' and '.join(files)} do not all hold their pictures inside; read them one by one.")
+    seen: dict[str, str] = {}
+    pictures: dict[str, tuple[str, str]] = {}
+    for part, file in zip(parts, files):
+        ids = part[unique][:] if unique else []
+        for article_id in ids:
+            if seen.setdefault(article_id, file) != file:
+                raise NewsMatchError(
+                    f"{file} has the article id {article_id!r} of {seen[article_id]} again; read the two one by one,"
+                    " or correct one."
+                )
+        named = [name for name in ("image_id", "image_file") if name in part.column_names]
+        if len(named) == 2:
+            for image_id, name in zip(*(part[column][:] for column in named)):
+                first = pictures.setdefault(image_id, (name, file)) if image_id and name else None
+                if first and canonical(first[0]) != canonical(name):
+                    raise NewsMatchError(
+                        f"{file} gives {name} the image id {image_id!r}, which is {first[0]} in {first[1]}; correct"
+                        " one."
+                    )
+    return concatenate_datasets(list(parts))
+
+
 def _clean(records: Dataset, clean: bool, num_proc: int | None) -> Dataset:
     if not clean:
         return records
     if num_proc is None and len(records) >= ROWS_WORTH_A_PROCESS:
         num_proc = min(usable_cores(), len(records) // (ROWS_WORTH_A_PROCESS // 2))
-    return records.map(
+    cleaned = records.map(
         clean_batch, batched=True, input_columns=["title", "text"], num_proc=num_proc, desc="Cleaning texts"
     )
+    for file in cleaned.cache_files:
+        note_hash(Path(file["filename"]))
+    return cleaned
 
 
 def _with_pictures(

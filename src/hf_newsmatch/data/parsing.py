@@ -6,11 +6,11 @@ Parsing goes through the `csv` module rather than pandas: messages need every ro
 import codecs
 import csv
 import io
-import itertools
 import json
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -18,15 +18,27 @@ from pathlib import Path
 # registers "sloppy-windows-1252", CP1252 without its five holes
 import ftfy.bad_codecs  # noqa: F401
 import pyarrow.compute as pc
-from datasets import Dataset, Image
+import pyarrow.parquet as pq
+from datasets import Dataset, Image, Value
 
 from ..errors import NewsMatchError
 from .images import undecoded
 from .layouts import GOLD, Layout, find_layout, is_gold_row, normalise, unknown_layout
+from .rows import lines_from, split_rows
 
 DELIMITERS = ("\t", ",", ";", "|")
 
-csv.field_size_limit(2**31 - 1)
+_JSON_ARRAY = re.compile(r"\s*\[\s*[{\]]")
+# Excel's own first line, which names the delimiter.
+_SEPARATOR = re.compile(r"\s*\"?sep=(.)\"?\s*", re.IGNORECASE)
+_BOMS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before that of UTF-16, with which it begins
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# Columns of one value: a list of several is a mistake, or several pictures.
+_SINGLE = ("article_id", "image_id", "image_file", "url", "date", "language")
 
 
 @dataclass
@@ -81,11 +93,15 @@ def read_table(path: Path, gold: bool = False) -> RawTable:
     if not text.strip():
         raise NewsMatchError(f"{path} is empty; it needs a header line and one line for each row.")
     lines = io.StringIO(text, newline="").readlines()
-    return _read_json_lines(lines, path) if text.lstrip().startswith("{") else _read_delimited(lines, path, gold)
+    if text.lstrip().startswith("{"):
+        return _read_json_lines(lines, path)
+    if _JSON_ARRAY.match(text):
+        return _read_json_array(text, path)
+    return _read_delimited(lines, path, gold)
 
 
 def decode(data: bytes, source: str) -> str:
-    """Decode UTF-8, UTF-16 with a byte order mark, or CP1252 (of which one published list is).
+    """Decode UTF-8, UTF-16 or UTF-32 with a byte order mark, or CP1252 (of which one published list is).
 
     Args:
         data (`bytes`):
@@ -96,13 +112,23 @@ def decode(data: bytes, source: str) -> str:
     Raises:
         [`NewsMatchError`]: when the bytes are no text.
     """
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:
-            return data.decode("utf-16")
-        except UnicodeDecodeError as error:
-            raise NewsMatchError(f"{source} begins as UTF-16 text but is not valid; save it as UTF-8.") from error
+    for bom, encoding in _BOMS:
+        if data.startswith(bom):
+            try:
+                return data.decode(encoding)
+            except UnicodeDecodeError as error:
+                raise NewsMatchError(
+                    f"{source} begins as {encoding.upper()} text but is not valid; save it as UTF-8."
+                ) from error
+    if data.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+        raise NewsMatchError(
+            f"{source} is an archive or a workbook, not a list; unpack it, or export it as CSV in UTF-8."
+        )
     if b"\0" in data:
-        raise NewsMatchError(f"{source} is not a text file; name a CSV, TSV, JSON lines or Parquet file.")
+        raise NewsMatchError(
+            f"{source} is not a text file (or UTF-16 without its byte order mark); name a CSV, TSV, JSON lines or"
+            " Parquet file, a text in UTF-8."
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -120,8 +146,12 @@ def _decode_line(line: bytes) -> str:
 
 def _read_delimited(lines: list[str], path: Path, gold: bool) -> RawTable:
     first = next(i for i, line in enumerate(lines) if line.strip())
-    for delimiter in DELIMITERS:
-        reader = csv.reader(_from(lines, first), delimiter=delimiter)
+    delimiters: Sequence[str] = DELIMITERS
+    if (named := _SEPARATOR.fullmatch(lines[first])) and any(line.strip() for line in lines[first + 1 :]):
+        delimiters = (named[1],)
+        first = next(i for i, line in enumerate(lines) if i > first and line.strip())
+    for delimiter in delimiters:
+        reader = csv.reader(lines_from(lines, first), delimiter=delimiter)
         cells = next(reader)
         if found := find_layout(cells):
             break
@@ -129,13 +159,19 @@ def _read_delimited(lines: list[str], path: Path, gold: bool) -> RawTable:
             found = GOLD, list(GOLD.header), False
             break
     else:
-        likely = max(DELIMITERS, key=lines[first].count)
+        likely = max(delimiters, key=lines[first].count)
         raise NewsMatchError(unknown_layout(str(path), next(csv.reader([lines[first]], delimiter=likely))))
     layout, names, has_header = found
     start = first + reader.line_num if has_header else first
 
+    ids = [
+        names.index(name)
+        for key in ("article_id", "image_id")
+        for name in layout.columns.get(key, ())
+        if name in names
+    ]
     rows, numbers, bad = [], [], {}
-    for number, row in _split_rows(lines, start, delimiter, len(names)):
+    for number, row in split_rows(lines, start, delimiter, len(names), ids[0] if ids else None):
         if row is None:
             bad[number] = f"has unbalanced quotes, or not {len(names)} cells"
         elif len(row) == len(names):
@@ -148,78 +184,40 @@ def _read_delimited(lines: list[str], path: Path, gold: bool) -> RawTable:
     return RawTable(str(path), layout, columns, numbers, bad)
 
 
-def _split_rows(lines: list[str], start: int, delimiter: str, width: int) -> list[tuple[int, list[str] | None]]:
-    """The cells of every row that is not blank, with the number of the line it starts on."""
-    rows: list[tuple[int, list[str] | None]] = []
-    before = 0
-    reader = csv.reader(_from(lines, start), delimiter=delimiter, strict=True)
-    try:
-        for cells in reader:
-            # A tab and a line end in one cell: a stray quote has swallowed rows, and maybe without changing the count.
-            swallowed = (
-                delimiter == "\t" and reader.line_num > before + 1 and any("\t" in c and "\n" in c for c in cells)
-            )
-            if any(cells):
-                if swallowed or len(cells) != width:
-                    return _split_rows_carefully(lines, start, delimiter, width)
-                rows.append((start + before + 1, cells))
-            before = reader.line_num
-    except csv.Error:  # a quote inside a quoted cell, or one that is never closed
-        return _split_rows_carefully(lines, start, delimiter, width)
-    return rows
-
-
-def _split_rows_carefully(
-    lines: list[str], start: int, delimiter: str, width: int
-) -> list[tuple[int, list[str] | None]]:
-    """As [`_split_rows`], for lists that are not consistently quoted: no row spoils others.
-
-    A line with the right number of tabs is a row by itself, its quotes being part of the text unless they enclose a
-    whole cell. Any other line is read as CSV, over several lines where its quotes say so and the count is right. The
-    cells of a line whose quotes would take in other lines without such a result are `None`.
-    """
-    rows: list[tuple[int, list[str] | None]] = []
-    at = start
-    while at < len(lines):
-        cells: list[str] | None
-        line, taken = lines[at].rstrip("\r\n").split(delimiter), 1
-        if delimiter == "\t" and len(line) == width:
-            cells = list(map(_unquote, line))
-        else:
-            reader = csv.reader(itertools.chain(_from(lines, at), ["end of file"]), delimiter=delimiter)
-            quoted = next(reader)
-            closed = reader.line_num <= len(lines) - at
-            if closed and (len(quoted) == width or reader.line_num == 1):
-                cells, taken = quoted, reader.line_num
-            else:
-                cells = None
-        if cells is None or any(cells):
-            rows.append((at + 1, cells))
-        at += taken
-    return rows
-
-
-def _unquote(cell: str) -> str:
-    if len(cell) >= 2 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', ""):
-        return cell[1:-1].replace('""', '"')
-    return cell
-
-
-def _from(lines: list[str], start: int) -> Iterable[str]:
-    return (lines[i] for i in range(start, len(lines)))
-
-
 def _read_json_lines(lines: list[str], path: Path) -> RawTable:
-    rows, numbers, bad = [], [], {}
-    names: Counter[str] = Counter()
+    objects: dict[int, object] = {}
+    bad = {}
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            bad[number] = f"is not valid JSON ({error})"
-            continue
+        if line.strip():
+            try:
+                objects[number] = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                bad[number] = f"is not valid JSON ({_json_problem(error)})"
+    return _read_objects(objects, bad, path, "line")
+
+
+def _read_json_array(text: str, path: Path) -> RawTable:
+    try:
+        objects = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NewsMatchError(
+            f"{path} begins as a JSON array but is not valid ({_json_problem(error)}); write one JSON object a line."
+        ) from error
+    if not objects:
+        raise NewsMatchError(f"{path} is an empty JSON array; write one JSON object a line.")
+    return _read_objects(dict(enumerate(objects, 1)), {}, path, "row")
+
+
+def _json_problem(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:100]
+
+
+def _read_objects(objects: Mapping[int, object], bad: dict[int, str], path: Path, unit: str) -> RawTable:
+    """The rows of JSON objects, by the number that each has in its file."""
+    rows: list[dict[str, str]] = []
+    numbers: list[int] = []
+    names: Counter[str] = Counter()
+    for number, row in objects.items():
         if not isinstance(row, dict):
             bad[number] = "is not a JSON object"
             continue
@@ -230,9 +228,12 @@ def _read_json_lines(lines: list[str], path: Path) -> RawTable:
     if found is None and rows:
         raise NewsMatchError(unknown_layout(str(path), list(names)))
     if found is None:
-        raise NewsMatchError(f"Line {min(bad)} of {path} {bad[min(bad)]}; write one JSON object a line.")
+        number = min(bad)
+        raise NewsMatchError(f"{unit.capitalize()} {number} of {path} {bad[number]}; write one JSON object a line.")
     columns = {name: [row.get(name, "") for row in rows] for name in names}
-    return RawTable(str(path), found[0], columns, numbers, bad)
+    table = RawTable(str(path), found[0], columns, numbers, bad, unit)
+    _leave_out_unreadable(table)
+    return table
 
 
 def read_parquet(path: Path) -> RawTable:
@@ -242,11 +243,14 @@ def read_parquet(path: Path) -> RawTable:
         [`NewsMatchError`]: when the file is damaged or of an unknown layout.
     """
     try:
-        dataset = Dataset.from_parquet(str(path))
+        rows = pq.read_metadata(path).num_rows
+        dataset = Dataset.from_parquet(str(path)) if rows else None
     except Exception as error:  # pyarrow and datasets raise a dozen kinds for a damaged file
         raise NewsMatchError(
             f"{path} is a Parquet file that cannot be read ({_last_cause(error)}); save it again."
         ) from error
+    if dataset is None:
+        raise NewsMatchError(f"{path} has no rows; check what wrote it.")
     return read_dataset(dataset, str(path))
 
 
@@ -259,7 +263,7 @@ def read_dataset(dataset: Dataset, source: str) -> RawTable:
     found = find_layout(dataset.column_names)
     if found is None or not found[2]:
         raise NewsMatchError(unknown_layout(source, dataset.column_names))
-    pictures = next((name for name, feature in dataset.features.items() if _holds_pictures(feature)), None)
+    pictures = next((name for name, feature in dataset.features.items() if _holds_pictures(name, feature)), None)
     others = dataset.select_columns([name for name in dataset.column_names if name != pictures])
     columns = {normalise(name): [_as_cell(value) for value in values] for name, values in others[:].items()}
     table = RawTable(source, found[0], columns, list(range(1, len(dataset) + 1)), unit="row")
@@ -269,11 +273,23 @@ def read_dataset(dataset: Dataset, source: str) -> RawTable:
         table.pictures = undecoded(images)
         paths = pc.struct_field(table.pictures.with_format("arrow")[:]["image"], "path").to_pylist()
         columns.setdefault("image_file", [(path and Path(path).name) or "" for path in paths])
+    _leave_out_unreadable(table)
     return table
 
 
-def _holds_pictures(feature: object) -> bool:
-    return isinstance(feature, Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
+def _holds_pictures(name: str, feature: object) -> bool:
+    if isinstance(feature, Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"}):
+        return True
+    # the files themselves, as many tools write them
+    return normalise(name) == "image" and feature in (Value("binary"), Value("large_binary"))
+
+
+class _Unreadable(str):
+    """A cell that holds no text; the string says why, as a predicate of its row without the column."""
+
+
+class _Several(str):
+    """A cell of several values, joined."""
 
 
 def _as_cell(value: object) -> str:
@@ -283,8 +299,41 @@ def _as_cell(value: object) -> str:
         return value.isoformat()
     if isinstance(value, float):  # whole numbers with gaps, as pandas stores them
         return "" if math.isnan(value) else str(int(value) if value.is_integer() else value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        try:
+            return bytes(value).decode("utf-8")
+        except UnicodeDecodeError:
+            return _Unreadable("has bytes that are not UTF-8 text")
+    if isinstance(value, list | tuple):
+        cells = list(map(_as_cell, value))
+        unreadable = next((cell for cell in cells if isinstance(cell, _Unreadable)), None)
+        if unreadable is not None or any(isinstance(item, list | tuple) for item in value):
+            return unreadable or _Unreadable("has a list of lists")
+        cells = [cell for cell in cells if cell]
+        return _Several(", ".join(cells)) if len(cells) > 1 else "".join(cells)
+    if isinstance(value, dict):
+        return _Unreadable("has an object of several fields")
     # JSON can hold halves of surrogate pairs, which no UTF-8 writer takes
     return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _leave_out_unreadable(table: RawTable) -> None:
+    """Move the rows with a cell that cannot be read, in a column that matters, to the bad ones."""
+    single = {name for column in _SINGLE for name in table.layout.columns.get(column, ())}
+    used = {name for names in table.layout.columns.values() for name in names}
+    used |= {*table.layout.english.values(), *table.layout.original.values()}
+    found: dict[int, str] = {}
+    for name in sorted(used & table.columns.keys()):
+        for at, cell in enumerate(table.columns[name]):
+            if isinstance(cell, _Unreadable):
+                found.setdefault(at, f"{cell} in its column {name!r}")
+            elif isinstance(cell, _Several) and name in single:
+                found.setdefault(at, f"has several values in its column {name!r} ({cell[:60]})")
+    if found:
+        kept = [at for at in range(len(table.lines)) if at not in found]
+        table.bad.update({table.lines[at]: problem for at, problem in found.items()})
+        table.lines = [table.lines[at] for at in kept]
+        table.columns = {name: [cells[at] for at in kept] for name, cells in table.columns.items()}
 
 
 def _last_cause(error: BaseException) -> str:

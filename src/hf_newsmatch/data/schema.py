@@ -1,6 +1,7 @@
 """The schema of news lists, and raw columns brought into it: without pictures, every string as the file has it."""
 
 import posixpath
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -10,7 +11,7 @@ from datasets import Features, Value
 
 from ..errors import NewsMatchError
 from .dates import parse_dates
-from .names import canonical
+from .names import canonical, is_plain
 from .parsing import RawTable
 
 Kind = Literal["pairs", "articles", "images", "links"]
@@ -55,13 +56,16 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[p
     Raises:
         [`NewsMatchError`]: when the whole list is of another kind.
     """
-    article_ids = _identifiers(raw, "article_id")
+    article_ids = _ids(raw, "article_id")
     image_files = _identifiers(raw, "image_file")
-    image_ids = _identifiers(raw, "image_id")
+    image_ids = _ids(raw, "image_id")
     if not any(image_ids):
         image_ids = _ids_of_files(image_files)
     if raw.pictures is not None and not any(image_ids):
         image_ids = article_ids
+    if raw.layout.captions and not any(article_ids):
+        article_ids = _ids_of_captions(image_ids, raw.lines)
+        image_ids = image_ids if any(image_ids) else article_ids
     _check_kind(raw, kind, article_ids, image_ids)
 
     titles, texts, languages = _texts(raw, translated)
@@ -74,7 +78,9 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[p
     files: dict[str, str] = {}
     for i, line in enumerate(raw.lines):
         problem = (
-            find_problem(article_ids[i], image_ids[i], seen)
+            (kind != "images" and _id_problem("article", article_ids[i]))
+            or (kind != "articles" and _id_problem("image", image_ids[i]))
+            or find_problem(article_ids[i], image_ids[i], seen)
             or (kind != "images" and bad_dates.get(i))
             or (files_matter and _file_problem(image_ids[i], image_files[i], files))
         )
@@ -98,7 +104,12 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[p
         "line": raw.lines,
     }
     table = pa.table(columns, schema=RECORD_FEATURES.arrow_schema)
-    return (table if len(kept) == len(raw.lines) else table.take(kept)), bad
+    return (table if len(kept) == len(raw.lines) else table.take(pa.array(kept, pa.int64()))), bad
+
+
+def _id_problem(noun: str, value: str | None) -> str | None:
+    """An id that no tab-separated file holds as it is: prediction files name articles and pictures by their ids."""
+    return f"has a line end, a tab or a quote in its {noun} id" if value and not is_plain(value) else None
 
 
 def _article_problem(article_id: str | None, image_id: str | None, seen: dict[str, str]) -> str | None:
@@ -152,6 +163,11 @@ def _identifiers(raw: RawTable, column: str) -> list[str | None]:
     return [_value(cell) for cell in _cells(raw, column)]
 
 
+def _ids(raw: RawTable, column: str) -> list[str | None]:
+    """Ids are compared with those of other lists and of file names: Unicode composed, as [`canonical`] has it."""
+    return [value and unicodedata.normalize("NFC", value) for value in _identifiers(raw, column)]
+
+
 def _ids_of_files(files: Sequence[str | None]) -> list[str | None]:
     """The stem of each file, or where files share a stem, the path without suffix, or if need be, the whole path."""
     paths = [file and canonical(file) for file in files]
@@ -164,6 +180,19 @@ def _ids_of_files(files: Sequence[str | None]) -> list[str | None]:
         unique = without_suffix if bare[without_suffix] == 1 else path
         ids[path] = _stem(path) if stems[_stem(path)] == 1 else unique
     return [ids.get(path) for path in paths]
+
+
+def _ids_of_captions(image_ids: Sequence[str | None], lines: Sequence[int]) -> list[str | None]:
+    """An id for each caption: that of its picture, with the caption's number where the picture has several."""
+    if not any(image_ids):
+        return list(map(str, lines))
+    counts: Counter[str] = Counter()
+    ids: list[str | None] = []
+    for image_id in image_ids:
+        if image_id is not None:
+            counts[image_id] += 1
+        ids.append(image_id if image_id is None or counts[image_id] == 1 else f"{image_id}#{counts[image_id]}")
+    return ids
 
 
 def _stem(path: str) -> str:

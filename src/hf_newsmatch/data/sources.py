@@ -12,16 +12,18 @@ import ftfy
 import pyarrow as pa
 from datasets import Dataset
 
-from ..errors import NewsMatchError
+from ..configs import split_files
+from ..errors import NewsMatchError, explain, first_sentence
 from ..utils.files import atomic_path, sha256
 from ..version import __version__
+from .list_cache import note_hash, usable_folder
 from .parsing import RawTable, read_dataset, read_table
 from .schema import Kind, build_records
 
 logger = logging.getLogger(__name__)
 
 # A component of the cache key: raise it whenever parsing or cleaning gives another result.
-READER_VERSION = 4
+READER_VERSION = 5
 
 _LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -76,8 +78,12 @@ def bad_rows(source: str | os.PathLike, kind: Kind = "pairs", *, translated: boo
     Raises:
         [`NewsMatchError`]: when the list cannot be read or has no usable row.
     """
-    cached, _ = _parse(source, kind, translated, skip_bad_rows=True)
-    return _bad_rows_of(cached)
+    files = split_files(source)
+    found = []
+    for file in files:
+        cached, _ = _parse(file, kind, translated, skip_bad_rows=True)
+        found += [row if len(files) == 1 else f"{row} ({file})" for row in _bad_rows_of(cached)]
+    return found
 
 
 def _parse(
@@ -87,13 +93,15 @@ def _parse(
     path, raw = Path(source), None
     if _is_hub_id(source):
         raw, digest = _load_from_hub(str(source))
+    elif any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        raw, digest = _load_from_folder(path)
     else:
         digest = _digest(path)
         if _is_parquet(path):  # holds the pictures too, so it is opened anyway
             raw = read_table(path)
     key = f"{digest} {__version__} {READER_VERSION} {ftfy.__version__} {kind} {translated} {skip_bad_rows}"
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "newsmatch" / hashlib.sha256(key.encode()).hexdigest()
-    cached = folder / "records.arrow"
+    cached = usable_folder(folder) / "records.arrow"
     if not cached.exists():
         raw = raw or read_table(path, gold=kind == "links")
         table, bad = build_records(raw, kind, translated)
@@ -104,8 +112,10 @@ def _parse(
 
 
 def _write_records(table: pa.Table, target: Path) -> None:
-    with atomic_path(target) as temporary, pa.ipc.new_stream(str(temporary), table.schema) as writer:
-        writer.write_table(table, max_chunksize=datasets.config.DEFAULT_MAX_BATCH_SIZE)
+    with atomic_path(target) as temporary:
+        with pa.ipc.new_stream(str(temporary), table.schema) as writer:
+            writer.write_table(table, max_chunksize=datasets.config.DEFAULT_MAX_BATCH_SIZE)
+        note_hash(target, temporary)
 
 
 def _bad_rows_of(cached: Path) -> list[str]:
@@ -127,6 +137,17 @@ def _load_from_hub(name: str) -> tuple[RawTable, str]:
             f"{name} is neither a file here nor a data set of the Hub that can be loaded ({reason}); check the name."
         ) from error
     return read_dataset(dataset, name), dataset._fingerprint
+
+
+def _load_from_folder(path: Path) -> tuple[RawTable, str]:
+    """A data set that [`~datasets.Dataset.save_to_disk`] wrote; of several splits, `train`."""
+    with explain(Exception, sentence=lambda error: f"{path} cannot be read ({first_sentence(error)}); save it again."):
+        dataset = datasets.load_from_disk(str(path))
+    if isinstance(dataset, datasets.DatasetDict):
+        if "train" not in dataset:
+            raise NewsMatchError(f"{path} has no split train; name the folder of one of {', '.join(dataset)} in it.")
+        dataset = dataset["train"]
+    return read_dataset(dataset, str(path)), dataset._fingerprint
 
 
 def _digest(path: Path) -> str:

@@ -1,10 +1,11 @@
 """The inputs of an experiment as it records them: full paths, drawn demo news, and hashes of the lists."""
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from ..configs import DataArguments, ModelArguments
+from ..configs import DataArguments, ModelArguments, join_files, split_files
 from ..errors import NewsMatchError
 from ..models.loading import DEMO_MODEL
 from ..utils.files import sha256
@@ -55,8 +56,11 @@ def with_full_paths(data_args: DataArguments) -> DataArguments:
 
 
 def full_path(value: str) -> str:
-    """The full path of a file or folder that is on this machine; any other value, such as a Hub id, unchanged."""
-    return str(Path(value).absolute()) if value and Path(value).exists() else value
+    """The full paths of files or a folder that are on this machine; any other value, such as a Hub id, unchanged."""
+    if not value:
+        return value
+    files = [str(Path(file).absolute()) if Path(file).exists() else file for file in split_files(value)]
+    return join_files(files) or value
 
 
 def base_model_id(model_args: ModelArguments) -> str:
@@ -69,10 +73,16 @@ def hash_files(data_args: DataArguments) -> dict[str, SourceFile]:
     """The path and SHA-256 of each list, by the name of its argument."""
     files = {name: getattr(data_args, name) for name in FILE_ARGUMENTS}
     return {
-        name: SourceFile(path=file, sha256=sha256(file))
+        name: SourceFile(path=file, sha256=_sha256_of_list(split_files(file)))
         for name, file in files.items()
-        if file and Path(file).is_file()
+        if file and all(Path(part).is_file() for part in split_files(file))
     }
+
+
+def _sha256_of_list(files: list[str]) -> str:
+    """The SHA-256 of a list's file, or of the hashes of its files."""
+    hashes = list(map(sha256, files))
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def given_arguments(arguments: Any) -> dict[str, Any]:

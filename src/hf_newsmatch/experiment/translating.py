@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import itertools
 import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +12,10 @@ from pathlib import Path
 from datasets import Dataset
 
 from ..configs import TranslateArguments
+from ..data.layouts import Layout, find_layout, normalise
 from ..data.newsimages import load_articles, load_pairs
+from ..data.parsing import read_table
+from ..data.schema import Kind, build_records
 from ..errors import NewsMatchError
 from ..translation import Translator, translate_dataset
 from ..translation.processes import launched_together
@@ -18,6 +23,8 @@ from ..translation.translator import TranslationReport
 from ..utils.files import atomic_path, write_json
 
 logger = logging.getLogger(__name__)
+
+TSV_COLUMNS = ("titleEN", "textEN")
 
 
 @dataclass
@@ -68,8 +75,10 @@ def translate(args: TranslateArguments) -> Translation | None:
         )
         if not first:
             return None
-    write = write_tsv if args.format == "tsv" else write_parquet
-    write(translated, output)
+    if args.format == "tsv":
+        write_tsv(translated, output, other_columns(articles_file(args), translated))
+    else:
+        write_parquet(translated, output)
     report = {
         "articles_file": args.articles_file,
         "articles": len(translated),
@@ -114,18 +123,59 @@ def write_parquet(dataset: Dataset, file: Path) -> None:
         dataset.to_parquet(str(temporary))
 
 
-def write_tsv(dataset: Dataset, file: Path) -> None:
-    """The columns before the translation, and `titleEN`, `textEN`; empty for articles that are not in English."""
+def other_columns(source: str, articles: Dataset) -> dict[str, list[str]]:
+    """The columns of a list's file that the readers take nothing from, in the order of its articles.
+
+    A column whose name would let the readers take the result for another layout gets the ending `_original`.
+    """
+    if not Path(source).is_file():
+        return {}
+    raw = read_table(Path(source))
+    kind: Kind = "pairs" if "image_id" in articles.column_names else "articles"
+    lines = build_records(raw, kind)[0]["line"].to_pylist()
+    if len(lines) != len(articles):
+        return {}
+    at = {line: row for row, line in enumerate(raw.lines)}
+    taken = {name for names in raw.layout.columns.values() for name in names[:1]}
+    taken |= {*raw.layout.english.values(), *raw.layout.original.values()}
+    taken |= {normalise(name) for name in (*articles.column_names, *TSV_COLUMNS)}
+    others = {
+        name: [cells[at[line]] for line in lines]
+        for name, cells in raw.columns.items()
+        if name not in taken and any(cells)
+    }
+    own = [name for name in articles.column_names if not name.endswith("_source")]
+
+    def layout_with(names: Iterable[str]) -> Layout | None:
+        found = find_layout([*own, *TSV_COLUMNS, *names])
+        return found and found[0]
+
+    if layout_with(others) is not layout_with(()):
+        others = {f"{name}_original": cells for name, cells in others.items()}
+    return others
+
+
+def write_tsv(dataset: Dataset, file: Path, others: Mapping[str, Sequence[str]] | None = None) -> None:
+    """The columns before the translation, and `titleEN`, `textEN`; empty for articles that are not in English.
+
+    Args:
+        dataset (`Dataset`): The translated articles.
+        file (`Path`): The file.
+        others (`Mapping[str, Sequence[str]]`, *optional*): Further columns of the list, as its file has them.
+    """
+    others = others or {}
     if "image" in dataset.column_names:
         logger.warning("The pictures inside the data set have no place in a TSV file and are left out.")
         dataset = dataset.remove_columns("image")
     names = [name for name in dataset.column_names if not name.endswith("_source")]
     with atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        writer.writerow([*names, "titleEN", "textEN"])
-        for row in dataset:
+        writer.writerow([*names, *TSV_COLUMNS, *others])
+        for row, further in zip(dataset, zip(*others.values()) if others else itertools.repeat(())):
             english = (row["title"], row["text"]) if (row["language"] or "").startswith("en") else ("", "")
-            writer.writerow([*(cell(row.get(f"{name}_source", row[name])) for name in names), *map(cell, english)])
+            writer.writerow(
+                [*(cell(row.get(f"{name}_source", row[name])) for name in names), *map(cell, english), *further]
+            )
 
 
 def cell(value: object) -> str:

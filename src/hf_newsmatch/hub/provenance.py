@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from ..configs import split_files
 from ..experiment.record import InterpolatedRecord, Record, SourceFile
 
 # arguments of the data that say how they were read, not where they are
@@ -86,7 +87,8 @@ def is_path(value: str) -> bool:
 
 def file_name(value: str) -> str:
     """The last part of a local path; a Hub id stays whole."""
-    return Path(value).name if is_path(value) or Path(value).exists() else value
+    files = split_files(value)
+    return " + ".join(Path(file).name if is_path(file) or Path(file).exists() else file for file in files)
 
 
 def local_paths(value: Any) -> set[str]:

@@ -43,8 +43,9 @@ def compare_runs(
     Returns:
         `dict`, ready for JSON: `"num_articles"`, `"num_candidates"`, `"num_gold_not_candidates"`, `"saturated_ks"`,
         `"longest_list"` and `"truncated_ks"` (those of the run with the shortest lists), `"chance"` (metric to the
-        score of a random order), `"runs"` (name to metric to `{"mean", "low", "high"}`, and the counts of [`score`]),
-        `"differences"` (the same for each run but the first, minus its baseline) and `"baselines"` (their names).
+        score of a random order, 0 for each article whose true picture is no candidate), `"runs"` (name to metric to
+        `{"mean", "low", "high"}`, and the counts of [`score`]), `"differences"` (the same for each run but the first,
+        minus its baseline) and `"baselines"` (their names).
 
     Raises:
         [`NewsMatchError`]: as [`score`].
@@ -75,11 +76,17 @@ def compare_runs(
     return {
         "num_articles": len(gold),
         **{name: shortest[name] for name in _SHARED},
-        "chance": None if candidates is None else chance_level(shortest["num_candidates"], ks),
+        "chance": None if candidates is None else _chance(shortest, ks),
         "runs": runs,
         "differences": table("difference"),
         "baselines": baselines,
     }
+
+
+def _chance(scores: Mapping[str, Any], ks: Sequence[int]) -> dict[str, float]:
+    """The scores of a random order, in which an article scores 0 whose true picture is no candidate."""
+    share = 1 - scores["num_gold_not_candidates"] / scores["num_articles"]
+    return {metric: value * share for metric, value in chance_level(scores["num_candidates"], ks).items()}
 
 
 def chance_level(num_candidates: int, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float]:

@@ -1,6 +1,9 @@
 """Prediction files in the organisers' format, with scores beside them."""
 
 import csv
+import io
+import itertools
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,7 @@ def write_predictions(ranking: Ranking, file: str | Path) -> Path:
         `Path`: the file.
 
     Raises:
-        [`NewsMatchError`]: on a list of more than 100 pictures, or a repeated article.
+        [`NewsMatchError`]: on a list of more than 100 pictures, a repeated article, or an id with a line end.
     """
     file = Path(file)
     check_distinct(ranking.article_ids, "article")
@@ -37,6 +40,9 @@ def write_predictions(ranking: Ranking, file: str | Path) -> Path:
             raise NewsMatchError(
                 f"The list of article '{article_id}' has {len(image_ids)} pictures; the task accepts up to {MAX_RANK}."
             )
+    for name in itertools.chain(ranking.article_ids, *ranking.image_ids):
+        if "\n" in name or "\r" in name:
+            raise NewsMatchError(f"The id {name[:60]!r} has a line end, which no prediction file can hold; rename it.")
     width = max((len(row) for row in ranking.image_ids), default=0)
     with atomic_path(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
@@ -81,8 +87,8 @@ def read_predictions(file: str | Path) -> Ranking:
         [`Ranking`].
 
     Raises:
-        [`NewsMatchError`]: on a missing or empty file, an article that occurs twice or has no picture, or a damaged
-            Parquet file.
+        [`NewsMatchError`]: on a missing or empty file, an article that occurs twice or has no picture, a stray quote,
+            or a damaged Parquet file.
     """
     file = Path(file)
     if not file.is_file():
@@ -91,33 +97,57 @@ def read_predictions(file: str | Path) -> Ranking:
     image_ids: list[list[str]] = []
     seen: dict[str, int] = {}
     try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, delimiter="\t")
-            for row in reader:
-                cells = [cell.strip() for cell in row]
-                while cells and not cells[-1]:
-                    cells.pop()
-                if not cells or (not article_ids and _is_header(cells)):
-                    continue
-                article_id, *pictures = cells
-                if article_id in seen:
-                    raise NewsMatchError(
-                        f"{file}, line {reader.line_num}: article '{article_id}' was ranked before, in line"
-                        f" {seen[article_id]}; keep one of the two."
-                    )
-                if not pictures or not all(pictures):
-                    raise NewsMatchError(
-                        f"{file}, line {reader.line_num}: article '{article_id}' has an empty place in its list;"
-                        " expected the article id, then up to 100 image ids, tab-separated."
-                    )
-                seen[article_id] = reader.line_num
-                article_ids.append(article_id)
-                image_ids.append(pictures)
-    except (UnicodeDecodeError, csv.Error) as error:
+        # line by line: no id has a line end, so that a stray quote joins no rows
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
         raise NewsMatchError(f"{file} is not a prediction file: {error}.") from error
+    for number, line in enumerate(lines, 1):
+        found = _cells_of(line.rstrip("\r"))
+        if found is None:
+            raise NewsMatchError(
+                f"{file}, line {number}: the quotes are wrong; write ids as they are, tab-separated, without quotes."
+            )
+        cells = [unicodedata.normalize("NFC", cell.strip()) for cell in found]
+        while cells and not cells[-1]:
+            cells.pop()
+        if not cells or (not article_ids and _is_header(cells)):
+            continue
+        article_id, *pictures = cells
+        if article_id in seen:
+            raise NewsMatchError(
+                f"{file}, line {number}: article '{article_id}' was ranked before, in line {seen[article_id]}; keep"
+                " one of the two."
+            )
+        if not pictures or not all(pictures):
+            raise NewsMatchError(
+                f"{file}, line {number}: article '{article_id}' has an empty place in its list; expected the article"
+                " id, then up to 100 image ids, tab-separated."
+            )
+        seen[article_id] = number
+        article_ids.append(article_id)
+        image_ids.append(pictures)
     if not article_ids:
         raise NewsMatchError(f"{file} ranks no article.")
     return Ranking(article_ids, image_ids, _read_scores(file.with_suffix(".parquet"), article_ids, image_ids))
+
+
+def _cells_of(line: str) -> list[str] | None:
+    """The cells of a line, or `None` where its quotes are not those of a writer of tables.
+
+    A quote that opens no cell, or that none closes on the line, is stray.
+    """
+    if '"' not in line:
+        return line.split("\t")
+    try:
+        cells = next(csv.reader([line], delimiter="\t", strict=True))
+    except csv.Error:
+        return None
+    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL):
+        stream = io.StringIO()
+        csv.writer(stream, delimiter="\t", lineterminator="", quoting=quoting).writerow(cells)
+        if stream.getvalue() == line or not any('"' in cell for cell in cells):
+            return cells
+    return None
 
 
 def _is_header(cells: list[str]) -> bool:

@@ -4,16 +4,18 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 _EMOJI = (
     "[\u203c\u2049\u2122\u2139\u2194-\u21aa\u231a-\u23ff\u24c2\u25aa-\u25fe\u2600-\u27bf\u2934\u2935\u2b05-\u2b55"
     "\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
 )
+# Labels of addresses are as long as the internet allows: without a bound, long words take time with their square.
 _SPAN = re.compile(
     rf"""
     (?P<url>(?:https?://|www\.)[^\s<>"„“”»«]*[^\s<>"„“”»«.,;:!?')\]}}]
-        |[\w.+-]+@[\w-]+(?:\.[\w-]+)+
-        |\b(?:[\w-]+\.)+(?:de|com|org|net|info|eu|tv|at|ch|io|example)\b(?:/[^\s<>"„“”»«]*[^\s<>"„“”»«.,;:!?')\]}}])?)
+        |[\w.+-]{{1,64}}+@[\w-]+(?:\.[\w-]+)+
+        |\b(?:[\w-]{{1,63}}+\.){{1,8}}(?:de|com|org|net|info|eu|tv|at|ch|io|example)\b(?:/[^\s<>"„“”»«]*[^\s<>"„“”»«.,;:!?')\]}}])?)
     |(?P<hashtag>(?<!\w)\#\w*[^\W\d]\w*)
     |(?P<handle>(?<!\w)@\w{{2,}})
     |(?P<emoji>{_EMOJI}(?:[\ufe0e\ufe0f\u200d\u20e3\U0001f3fb-\U0001f3ff]|{_EMOJI})*)
@@ -21,8 +23,11 @@ _SPAN = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_DIGITS = re.compile(r"\D+")
 _CLOCK = re.compile(r"(\d{1,2})(?:[.:](\d{2}))?")
+_NOON = re.compile(r"\s?([ap])\.?\s?m\b", re.IGNORECASE)
+_SEPARATORS = re.compile(r"[.,:\u202f\u00a0 ]")
+# Languages that write 1,234.5; the others write 1.234,5 or 1 234,5.
+_DECIMAL_POINT = {"en", "zh", "ja", "ko", "th", "he", "hi", "bn", "ta", "te", "ur", "ms", "tl", "sw", "ga", "mt"}
 # English newspapers spell these numbers out: the number is not lost.
 _SPELT = {str(number): word for number, word in enumerate(
     ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -78,16 +83,29 @@ def peel(text: str) -> tuple[str, str, str]:
     return text[:start], text[start:end], text[end:]
 
 
-def lost_spans(source: str, output: str) -> list[Span]:
+def lost_spans(
+    source: str, output: str, source_language: str | None = "de", target_language: str | None = "en"
+) -> list[Span]:
     """The protected spans of a sentence that its translation lacks.
 
-    Numbers count as kept when their digits are: `1.500` may become `1,500`, `14.30 Uhr` `2:30 p.m.`, and a small
-    number its word.
+    Numbers are compared as numbers, each in the notation of its language: `1.500` may become `1,500` but `3,4` not
+    `34`. `14.30 Uhr` may become `2:30 p.m.`, a small number its word, and what stays as it is written is kept.
+
+    Args:
+        source (`str`):
+            The sentence.
+        output (`str`):
+            Its translation.
+        source_language (`str`, *optional*, defaults to `"de"`):
+            The language of the sentence.
+        target_language (`str`, *optional*, defaults to `"en"`):
+            The language of the translation.
     """
     spans = find_spans(source)
     if not spans:
         return []
-    numbers = Counter(_DIGITS.sub("", span.text) for span in find_spans(output) if span.kind == "number")
+    numbers = [span for span in find_spans(output) if span.kind == "number"]
+    written = [_values(span.text, target_language) | {span.text} for span in numbers]
     words = Counter(re.findall(r"\w+", output.lower()))
     lost, rest = [], output
     for span in spans:
@@ -97,11 +115,16 @@ def lost_spans(source: str, output: str) -> list[Span]:
             else:
                 lost.append(span)
             continue
-        for form in _forms(span, source):
-            found = numbers if form.isdigit() else words
-            if found[form]:
-                found[form] -= 1
-                break
+        values = _values(span.text, source_language) | {span.text}
+        clock = _CLOCK.fullmatch(span.text) if source[span.end :].lstrip().startswith("Uhr") else None
+        found = next((i for i, made in enumerate(written) if values & made), None)
+        if found is None and clock:
+            found = next((i for i in range(len(written)) if _same_time(clock, numbers[i], output, written[i])), None)
+        word = _SPELT.get(span.text, "")
+        if found is not None:
+            del numbers[found], written[found]
+        elif words[word]:
+            words[word] -= 1
         else:
             lost.append(span)
     return lost
@@ -117,16 +140,29 @@ def cut_at(text: str, spans: Sequence[Span]) -> list[tuple[str, bool]]:
     return [piece for piece in pieces if piece[0]]
 
 
-def _forms(span: Span, source: str) -> list[str]:
-    """The digits and words that may stand for a number in the translation."""
-    forms = [_DIGITS.sub("", span.text)]
-    if span.text in _SPELT:
-        forms.append(_SPELT[span.text])
-    clock = _CLOCK.fullmatch(span.text)
-    if clock and source[span.end :].lstrip().startswith("Uhr"):
-        hour, minutes = int(clock[1]), clock[2] or ""
-        hours = {hour, hour % 12 or 12}
-        forms += [f"{hour}{minutes}" for hour in hours]
-        if minutes == "00":
-            forms += map(str, hours)
-    return forms
+def _values(number: str, language: str | None) -> set[Decimal | tuple[int, ...] | str]:
+    """What a number can mean as it is written in a language: a value, or the parts of a time, date or score."""
+    decimal, groups = (".", ",") if language in _DECIMAL_POINT else (",", ".")
+    plain = re.sub(r"[\u202f\u00a0]", " ", number)
+    whole, _, fraction = plain.partition(decimal)
+    grouped = any(re.fullmatch(rf"\d{{1,3}}(?:{re.escape(sign)}\d{{3}})+", whole) for sign in (groups, " "))
+    if (grouped or whole.isdigit()) and (fraction.isdigit() or decimal not in plain):
+        values: set[Decimal | tuple[int, ...] | str] = {Decimal(f"{_SEPARATORS.sub('', whole)}.{fraction or 0}")}
+    else:
+        values = set()
+    parts = _SEPARATORS.split(plain)
+    # the parts of 1.500 or 3,4 mean nothing by themselves; those of 14.30, 3:1 or 3.5.2019 do
+    if len(parts) > 1 and not grouped and (":" in plain or "." in plain):
+        values.add(tuple(map(int, parts)))
+    return values
+
+
+def _same_time(clock: re.Match[str], number: Span, output: str, values: set) -> bool:
+    """Whether a number of an English text is the time of day that another language counts to 24."""
+    hour, minutes = int(clock[1]), int(clock[2] or 0)
+    noon = _NOON.match(output, number.end)
+    hours = {hour}
+    if hour % 12 == 0 or (hour > 12 and not (noon and noon[1].lower() == "a")):
+        hours.add(hour % 12 or 12)
+    times = {(h, minutes) for h in hours} | ({Decimal(h) for h in hours} if not minutes else set())
+    return not times.isdisjoint(values)

@@ -15,6 +15,13 @@ _HEADLINE = 150
 _SENTENCE_END = tuple(".!?…\"'“”«»)")
 # Paragraphs that were joined without a space: "… ist gesperrt.Wie die Bahn mitteilte".
 _GLUED = re.compile(r"(?<=[^\W\d_A-ZÄÖÜ]{2})[.!?]+[“”\"«]?(?=[„»\"]?[A-ZÄÖÜ][^\W\d_A-ZÄÖÜ]*\s)")
+# The characters that the splitter reads at once.
+_WINDOW = 1_000
+# A reference behind a full stop, as in "so die Studie.[12, 14] Und": the splitter's own expression takes time that
+# doubles with every digit where no capital follows. This one matches the same.
+_NUMBERED_REFERENCE = (
+    r"(?<=[^\d\s])(\.|∯)((\[(\d+(?:,\s?-?\s?|\s-?\s?|-\s?))*+\d{1,3}\])+|((\d{1,3}\s?)?\d{1,3}))(\s)(?=[A-Z])"
+)
 _CLAUSE_END = re.compile(r"[;:,–—)](?=\s)|\s[–—-](?=\s)")
 
 
@@ -32,14 +39,7 @@ def split_sentences(text: str, language: str) -> list[str]:
     cuts = {match.end() for match in _GLUED.finditer(text)}
     if not cuts and len(text) <= _HEADLINE and not peel(text)[1].endswith(_SENTENCE_END):
         return [text] if text else []
-    at = 0
-    # The splitter now and then changes or drops characters. Only the places where its sentences begin are taken from
-    # it, and a sentence that is not found in the text is ignored.
-    for sentence in _segmenter(language).processor(text).process():
-        found = text.find(sentence, at)
-        if found >= 0:
-            cuts.add(found)
-            at = found + len(sentence)
+    cuts |= _sentence_starts(text, language)
     for span in find_spans(text):
         cuts -= set(range(span.start + 1, span.end))
     return _cut(text, cuts)
@@ -84,6 +84,39 @@ def _cut(text: str, cuts: set[int]) -> list[str]:
     return sentences
 
 
+def _sentence_starts(text: str, language: str) -> set[int]:
+    """The places in a text where sentences begin.
+
+    The splitter's time grows with the square of a text's length, so it reads a long one in windows. Each begins with
+    the last sentence of the one before, which may have been cut off.
+    """
+    segmenter = _segmenter(language)
+    starts: set[int] = set()
+    begin = 0
+    while begin < len(text):
+        window = text[begin : begin + _WINDOW]
+        places, at = [], 0
+        # The splitter now and then changes or drops characters. Only the places where its sentences begin are taken
+        # from it, and a sentence that is not found in the text is ignored.
+        for sentence in segmenter.processor(window).process():
+            found = window.find(sentence, at)
+            if found >= 0:
+                places.append(found)
+                at = found + len(sentence)
+        places = [place for place in places if place > 0]
+        if begin + len(window) < len(text):
+            # without a sentence's begin, the window goes on where the next word does
+            step = places[-1] if places else window.rfind(" ") + 1 or len(window)
+        else:
+            step = len(window)
+        starts.update(begin + place for place in places)
+        begin += step
+    return starts
+
+
 @lru_cache
 def _segmenter(language: str) -> pysbd.Segmenter:
-    return pysbd.Segmenter(language=language if language in LANGUAGE_CODES else "en")
+    segmenter = pysbd.Segmenter(language=language if language in LANGUAGE_CODES else "en")
+    rules = segmenter.language_module
+    segmenter.language_module = type(rules.__name__, (rules,), {"NUMBERED_REFERENCE_REGEX": _NUMBERED_REFERENCE})
+    return segmenter

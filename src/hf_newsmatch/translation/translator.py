@@ -18,7 +18,7 @@ from .cache import Generated, TranslationCache
 from .checkpoint import MarianCheckpoint
 from .guard import find_problem, output_limit
 from .processes import Processes
-from .protection import cut_at, has_words, lost_spans, peel
+from .protection import Span, cut_at, has_words, lost_spans, peel
 from .sentences import cut_long, split_sentences
 
 logger = logging.getLogger(__name__)
@@ -224,7 +224,7 @@ class Translator:
         lost = {}
         for sentence, made in first.items():
             # a refused output is not used, so it loses nothing
-            if made.problem is None and (spans := lost_spans(sentence, made.text)):
+            if made.problem is None and (spans := self._lost_spans(sentence, made.text)):
                 lost[sentence] = cut_at(sentence, spans)
         stretches = {
             stretch: _cut_space(stretch)
@@ -247,13 +247,16 @@ class Translator:
                     before, words, after = stretches.get(stretch, ("", stretch, ""))
                     own = second.get(words)
                     # a stretch that its own translation would spoil again stays as it is
-                    spoilt = own is None or own.problem or lost_spans(words, own.text)
+                    spoilt = own is None or own.problem or self._lost_spans(words, own.text)
                     piece = before + (words if own is None or spoilt else own.text) + after
                     # the hyphen of "42-jährig", say, has gone with the translation
                     glued = text[-1:].isalnum() and piece[:1].isalnum()
                     text += f" {piece}" if glued else piece
                 results[sentence] = _Result(text, in_parts=True, cached=sentence in cached)
         return results
+
+    def _lost_spans(self, sentence: str, output: str) -> list[Span]:
+        return lost_spans(sentence, output, self.checkpoint.source_language, self.checkpoint.target_language)
 
     def _generate(
         self, sentences: Sequence[str], description: str = "Translating"
