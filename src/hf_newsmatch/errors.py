@@ -1,6 +1,7 @@
 """The one kind of error that is the user's to mend, and how a command ends on it."""
 
 import functools
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -19,8 +20,21 @@ EXTRAS = {
 }
 
 
+# How PyTorch's data loader tells of an error in one of its processes: as a new one of its class with this text.
+_FROM_WORKER = re.compile(r"\ACaught \w+ in .*\nOriginal Traceback.*\n[\w.]+: ([^\n]*)\s*\Z", re.DOTALL)
+
+
 class NewsMatchError(ValueError):
     """Bad input. The message is one sentence that names the file, the row and the remedy."""
+
+    def __init__(self, *args: object):
+        super().__init__(*(own_words(arg) if isinstance(arg, str) else arg for arg in args))
+
+
+def own_words(message: str) -> str:
+    """The message of an error without the traceback that PyTorch's data loader puts around it."""
+    found = _FROM_WORKER.match(message) if message.startswith("Caught ") else None
+    return found[1] if found else message
 
 
 @contextmanager
