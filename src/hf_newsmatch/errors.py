@@ -80,8 +80,13 @@ def explain(*kinds: type[Exception], sentence: Callable[[Exception], str | None]
 
 
 def first_sentence(error: BaseException) -> str:
-    """The first sentence of another library's message, on one line and without its full stop."""
-    return " ".join(str(error).split()).split(". ")[0].rstrip(".")
+    """The first sentence of another library's message, on one line, without its full stop and not too long."""
+    return shortened(" ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__)
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """A text of at most so many characters, its end left out."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def program() -> str:

@@ -163,7 +163,7 @@ def interpolate(
                     bar.update(piece.nbytes)
 
             temporary.mkdir()
-            copy_settings(theta_1, temporary, dtype)
+            copy_settings(theta_1, temporary, dtype, other=theta_0)
             write_weights(temporary, layout, pieces, max_shard_size)
     return Path(output_dir)
 
