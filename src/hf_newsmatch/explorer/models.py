@@ -97,7 +97,7 @@ def experiment_models(experiment: Experiment) -> AlphaModels:
     between = {
         made.alpha: (str(folder / name), None)
         for name, made in experiment.record.alphas.items()
-        if experiment.has_alpha(name)
+        if made.alpha is not None and experiment.has_alpha(name)
     }
     chosen = experiment.record.wise_ft.one_alpha if experiment.has_model("wise_ft") else None
     if chosen is not None:
