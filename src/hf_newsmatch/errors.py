@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import overload
 
 # What an extra of the package brings, by the name that is imported.
 EXTRAS = {
@@ -94,30 +95,77 @@ def program() -> str:
     return Path(sys.argv[0]).name
 
 
-def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
+_Main = Callable[..., None]
+# What a command says after Ctrl-C when it has nothing better to say.
+BEGINS_AGAIN = "The same command begins again."
+
+
+@overload
+def exits_cleanly(main: _Main) -> _Main: ...
+
+
+@overload
+def exits_cleanly(*, again: str) -> Callable[[_Main], _Main]: ...
+
+
+def exits_cleanly(main: _Main | None = None, *, again: str = BEGINS_AGAIN) -> _Main | Callable[[_Main], _Main]:
     """Let a command's `main` end with exit code 2 and one sentence, no traceback, on a [`NewsMatchError`].
 
     Errors of the operating system (a missing file, a folder without write permission, a full disk) name their file
     and are the user's to mend too, as is a package of an extra that is not installed. Anything else is a defect of
-    ours and keeps its traceback.
+    ours and keeps its traceback. Ctrl-C ends with exit code 130 and one line.
+
+    Args:
+        main (`Callable`):
+            The command.
+        again (`str`, *optional*):
+            The sentence after Ctrl-C that tells what the same command will do.
     """
+    if main is None:
+        return functools.partial(exits_cleanly, again=again)
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs):
+        interrupted = False
+
+        def interrupt(*_):
+            nonlocal interrupted
+            interrupted = True
+            # where ending takes long, a second Ctrl-C ends at once
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            raise KeyboardInterrupt
+
         # as after Ctrl-C, temporary files are removed on the way out
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        # one that is ignored, as in the background of a shell, stays ignored
+        before_interrupt = signal.getsignal(signal.SIGINT)
+        if before_interrupt is signal.default_int_handler:
+            signal.signal(signal.SIGINT, interrupt)
         try:
             with needs_extra():
                 return main(*args, **kwargs)
-        except NewsMatchError as error:
-            message = str(error)
-        except OSError as error:
-            message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        except KeyboardInterrupt:
-            sys.exit(128 + signal.SIGINT)
+        except BaseException as error:
+            # some libraries make another error of it
+            if isinstance(error, KeyboardInterrupt) or (interrupted and not isinstance(error, SystemExit)):
+                print(f"{program()}: stopped by Ctrl-C. {again}", file=sys.stderr)
+                sys.exit(128 + signal.SIGINT)
+            message = _message(error)
+            if message is None:
+                raise
         finally:
             signal.signal(signal.SIGTERM, before)
+            if before_interrupt is signal.default_int_handler:
+                signal.signal(signal.SIGINT, before_interrupt)
         print(f"{program()}: error: {message}", file=sys.stderr)
         sys.exit(2)
 
     return wrapper
+
+
+def _message(error: BaseException) -> str | None:
+    """What an error that is the user's to mend says, on one line; `None` for any other."""
+    if isinstance(error, NewsMatchError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return None

@@ -180,7 +180,7 @@ class ImageFolder:
                 except OSError:
                     self.left_out[UNREADABLE].append(folder or ".")
                     continue
-                below = []
+                below: list[str] = []
                 for entry in entries:
                     name = f"{folder}/{entry.name}" if folder else entry.name
                     if entry.is_symlink() and not _is_below(os.path.realpath(entry.path), roots):

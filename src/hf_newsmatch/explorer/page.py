@@ -1,5 +1,6 @@
 """The page for the browser: pictures ranked for a text by three models side by side, drawn by Gradio."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,13 @@ def launch(args: AppArguments) -> None:
     """
     explorer = open_explorer(args)
     explorer.prepare()
-    serve(build(explorer, args))
+    page = build(explorer, args)
+    serve(page, prevent_thread_lock=True)
+    # Gradio itself would take Ctrl-C for an ordinary end
+    try:
+        threading.Event().wait()
+    finally:
+        page.close()
 
 
 def serve(page: gr.Blocks, **options: Any) -> Any:
