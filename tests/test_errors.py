@@ -33,6 +33,20 @@ def test_a_missing_extra_is_one_sentence(monkeypatch, capsys, package):
     )
 
 
+def test_messages_are_short_and_can_be_printed():
+    assert (
+        str(NewsMatchError("list.tsv, line 3: 'L\u00f6we\u2026' is bad."))
+        == "list.tsv, line 3: 'L\u00f6we\u2026' is bad."
+    )
+    foreign = str(NewsMatchError("a\tb\nc \x1b[2J \ud800 \u202e."))
+    assert foreign == r"a\tb\nc \x1b[2J \ud800 \u202e."
+    long = str(NewsMatchError(f"list.tsv holds {'x' * 10_000}; write less."))
+    assert len(long) < 500
+    assert long.startswith("list.tsv holds xxx")
+    assert long.endswith("xxx; write less.")
+    assert NewsMatchError("a", 2).args == ("a", 2)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_ctrl_c_ends_every_command_with_130_and_one_line(monkeypatch, capsys, command):
     module = import_module(f"hf_newsmatch.commands.{command}")

@@ -21,6 +21,7 @@ EXTRAS = {
 }
 
 
+LONGEST_MESSAGE = 480
 # How PyTorch's data loader tells of an error in one of its processes: as a new one of its class with this text.
 _FROM_WORKER = re.compile(r"\ACaught \w+ in .*\nOriginal Traceback.*\n[\w.]+: ([^\n]*)\s*\Z", re.DOTALL)
 
@@ -29,7 +30,18 @@ class NewsMatchError(ValueError):
     """Bad input. The message is one sentence that names the file, the row and the remedy."""
 
     def __init__(self, *args: object):
-        super().__init__(*(own_words(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(_readable(own_words(arg)) if isinstance(arg, str) else arg for arg in args))
+
+
+def _readable(message: str) -> str:
+    """A message as a terminal can show it: foreign signs escaped, and the middle left out where it is too long."""
+    # what files hold may be anything, also commands of the terminal and halves of characters
+    message = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message)
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    # the beginning names the file, the end the remedy
+    end = LONGEST_MESSAGE // 3
+    return f"{message[: LONGEST_MESSAGE - end - 3]} … {message[-end:]}"
 
 
 def own_words(message: str) -> str:
