@@ -4,6 +4,7 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,9 +18,9 @@ from hf_newsmatch.experiment import demo_run as run
 from hf_newsmatch.experiment.folder import Experiment
 from hf_newsmatch.experiment.merging import make_alpha, make_wise_ft
 from hf_newsmatch.experiment.record import Endpoints
-from hf_newsmatch.explorer import explorer
+from hf_newsmatch.explorer import explorer, models
 from hf_newsmatch.explorer.explorer import Explorer, open_explorer
-from hf_newsmatch.explorer.models import GRID, AlphaModels, experiment_models
+from hf_newsmatch.explorer.models import GRID, AlphaModels, experiment_models, published_models
 from hf_newsmatch.merging import interpolation
 from hf_newsmatch.models.weights import holds_weights, weights_sha256
 from hf_newsmatch.retrieval.ranking import stable_topk
@@ -383,3 +384,29 @@ def test_the_demo_is_that_of_the_recipe(tmp_path, monkeypatch, caplog):
     assert (arguments["num_train_epochs"], arguments["learning_rate"], arguments["use_cpu"]) == (1, 3e-4, True)
     assert experiment.record.base_model.id == "demo"
     assert len(experiment.data().splits["test"].articles) == 20
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]",
+        b'"text"',
+        b"[" * 100_000,
+        '{"x": "\u00e4"}'.encode("latin-1"),
+        b'{"format": ' + b"9" * 5000 + b"}",
+        b'{"base_model": {"id": "demo", "revision": null, "sha256": null}, "data": 1e999}',
+        b'{"runs": {"validation": []}}',
+    ],
+)
+def test_a_foreign_record_of_the_hub_is_one_sentence(tmp_path, monkeypatch, content):
+    (tmp_path / "newsmatch.json").write_bytes(content)
+    branch = SimpleNamespace(name="main", target_commit="0a1b")
+    refs = SimpleNamespace(list_repo_refs=lambda repo_id: SimpleNamespace(branches=[branch]))
+    monkeypatch.setattr(models, "HfApi", lambda: refs)
+    monkeypatch.setattr(models, "hf_hub_download", lambda *args, **kwargs: str(tmp_path / "newsmatch.json"))
+    with pytest.raises(
+        NewsMatchError, match=r"ann/news has no newsmatch\.json of a run, but one that is dam"
+    ) as error:
+        published_models("ann/news")
+    assert str(tmp_path) not in str(error.value)
+    assert len(str(error.value)) < 500

@@ -48,8 +48,8 @@ def evaluate(experiment: Experiment, args: EvaluateArguments | None = None) -> C
         comparisons[split] = compare_runs(rankings, gold, args.ks, candidates, args.seed, baselines)
     if not comparisons and experiment.predicted_splits():
         raise NewsMatchError(
-            f"{experiment.output_dir} has predictions and no gold to score them by; name the true pictures with"
-            " `hf-newsmatch predict --gold_file`."
+            f"{experiment.output_dir} has no prediction that can be scored, since the gold is missing; name the true"
+            " pictures with `hf-newsmatch predict --gold_file`."
         )
     if not comparisons:
         raise NewsMatchError(
