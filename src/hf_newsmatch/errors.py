@@ -21,7 +21,7 @@ EXTRAS = {
 }
 
 
-LONGEST_MESSAGE = 480
+LONGEST_MESSAGE = 420  # with the command before it, and its path, below 500
 # How PyTorch's data loader tells of an error in one of its processes: as a new one of its class with this text.
 _FROM_WORKER = re.compile(r"\ACaught \w+ in .*\nOriginal Traceback.*\n[\w.]+: ([^\n]*)\s*\Z", re.DOTALL)
 
@@ -30,10 +30,10 @@ class NewsMatchError(ValueError):
     """Bad input. The message is one sentence that names the file, the row and the remedy."""
 
     def __init__(self, *args: object):
-        super().__init__(*(_readable(own_words(arg)) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(readable(own_words(arg)) if isinstance(arg, str) else arg for arg in args))
 
 
-def _readable(message: str) -> str:
+def readable(message: str) -> str:
     """A message as a terminal can show it: foreign signs escaped, and the middle left out where it is too long."""
     # what files hold may be anything, also commands of the terminal and halves of characters
     message = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import configs
-from ..errors import NewsMatchError, first_sentence, program
+from ..errors import NewsMatchError, first_sentence, program, readable
 from ..utils.resources import resource_dir
 from .flags import TRAINING_ARGUMENTS, Flag, flags_of, resolve
 from .help import HelpFormatter, as_called, columns, flag_help, group_flags
@@ -120,7 +120,7 @@ class _Parser(argparse.ArgumentParser):
     """An `argparse` parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {readable(message)}\n")
 
 
 def _check_flags(own: Mapping[str, Flag], flags: Sequence[str]) -> None:

@@ -1,6 +1,5 @@
 """Loading CLIP checkpoints, from a folder or the Hub."""
 
-import math
 import pickle
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -189,7 +188,7 @@ def _sides(size: Any) -> Iterator[float]:
     """The lengths in pixels that a processor's setting names."""
     # it is a mapping of transformers' own, which is no dict
     values = dict(size).values() if size is not None else ()
-    return (value for value in values if isinstance(value, int | float) and math.isfinite(value))
+    return (value for value in values if isinstance(value, int | float) and value == value)  # no NaN
 
 
 def _explained(name_or_path: str | Path, files: str | None = None) -> AbstractContextManager[None]:
