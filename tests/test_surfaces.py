@@ -39,6 +39,7 @@ from hf_newsmatch.commands.parser import TRAINING_ARGUMENTS, parse_arguments
 from hf_newsmatch.configs import DataArguments, ModelArguments
 from hf_newsmatch.data.images import open_picture
 from hf_newsmatch.experiment.record import Record
+from hf_newsmatch.merging.interpolation import read_alphas
 from hf_newsmatch.models.weights import open_weights, weights_sha256
 from hf_newsmatch.utils.resources import resource_dir
 from tests.experiment.test_record import FIRST_FORMAT
@@ -394,6 +395,29 @@ def test_recipes(folder, name):
         assert code == 2
 
     check()
+
+
+BOMB = "a: &a [1]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi"))
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        BOMB,
+        "optim: &a [*a]\n",
+        "[" * 20_000,
+        "seed: " + "9" * 5_000,
+        "seed: 2022-13-45",
+        "optim: !!python/name:os.system",
+    ],
+)
+def test_recipes_that_grow_or_never_end(folder, recipe):
+    (folder / "recipe.yaml").write_text(recipe)
+    argv = ["--config", str(folder / "recipe.yaml")]
+    with pytest.raises(NewsMatchError, match=r"The recipe .* (holds more than|is not YAML)"):
+        parse_arguments(DataArguments, ModelArguments, TRAINING_ARGUMENTS, description="Train.", argv=argv)
+    with pytest.raises(NewsMatchError, match=r"(is not YAML|must hold lines)"):
+        read_alphas(folder / "recipe.yaml")
 
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "PCX", "QOI", "SGI", "DDS", "PSD"]
