@@ -101,6 +101,7 @@ PIXELS = ["image_processor"]
         (CONFIG, ["projection_dim"], 12, "of other sizes than its config.json says"),
         (CONFIG, ["text_config", "vocab_size"], 10**12, "a text_config.vocab_size of 1000000000000, which no"),
         (CONFIG, ["text_config", "hidden_size"], 10**400, "a text_config.hidden_size of 1000000000000000000…, which"),
+        (CONFIG, ["text_config", "eos_token_id"], [], "a text_config.eos_token_id that is no number"),
         (CONFIG, ["vision_config", "patch_size"], 0, "a vision_config.patch_size of 0, which no"),
         (CONFIG, ["text_config", "num_hidden_layers"], 3, r"lacks \d+ weights of its own configuration"),
         (CONFIG, ["text_config", "num_hidden_layers"], 1, r"has \d+ weights that its config.json has no place for"),

@@ -67,6 +67,10 @@ def _check_sizes(name_or_path: str | Path, config: "CLIPConfig") -> None:
     for prefix, section in settings:
         for name, value in section.to_dict().items():
             limit = next((limit for end, limit in _LIMITS.items() if name.endswith(end)), None)
+            if name == "eos_token_id" and prefix == "text_config." and not isinstance(value, int):
+                raise NewsMatchError(
+                    f"No CLIP checkpoint in '{name_or_path}': its config.json has a {prefix}{name} that is no number."
+                )
             if limit is not None and isinstance(value, int) and not 1 <= value <= limit:
                 raise NewsMatchError(
                     f"No CLIP checkpoint in '{name_or_path}': its config.json has a {prefix}{name} of"
@@ -168,7 +172,7 @@ def _check_pixels(name_or_path: str | Path, processor: "CLIPProcessor", size: in
     image_processor = processor.image_processor
     sides = [side for name in ("size", "crop_size") for side in _sides(getattr(image_processor, name, None))]
     shape: tuple[float, ...] = (3, max(sides, default=0), max(sides, default=0))
-    sound = all(0 < side <= max(_MAX_PIXELS, 4 * size) for side in sides)
+    sound = all(1 <= side <= max(_MAX_PIXELS, 4 * size) for side in sides)
     if sound:
         with _explained(name_or_path, _PROCESSOR), np.errstate(all="ignore"):
             pixels = image_processor(PIL.Image.new("RGB", (4, 3), "gray"), return_tensors="pt")["pixel_values"][0]
