@@ -37,7 +37,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from hf_newsmatch.commands.parser import parse_arguments
 from hf_newsmatch.commands.terminal import make_console, set_up_logging
 from hf_newsmatch.data.image_cache import cache_pictures, pixel_values
-from hf_newsmatch.data.image_folder import SUFFIXES
+from hf_newsmatch.data.image_files import suffixes
 from hf_newsmatch.data.images import undecoded
 from hf_newsmatch.errors import NewsMatchError, exits_cleanly
 from hf_newsmatch.training.arguments import ContrastiveTrainingArguments
@@ -254,7 +254,7 @@ def measure_pictures(args: BenchmarkArguments) -> dict[str, Any]:
 
 
 def find_pictures(folder: str) -> list[str]:
-    files = sorted(str(path) for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(str(path) for path in Path(folder).rglob("*") if path.suffix.lower() in suffixes())
     if not files:
         raise NewsMatchError(f"There are no pictures in {folder}; name another --image_dir.")
     return files

@@ -2,13 +2,16 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 
-from hf_newsmatch import NewsMatchError
+from hf_newsmatch import NewsMatchError, __main__
+from hf_newsmatch.commands import COMMANDS
 from hf_newsmatch.errors import EXTRAS, exits_cleanly, needs_extra, program
 
 
@@ -28,6 +31,93 @@ def test_a_missing_extra_is_one_sentence(monkeypatch, capsys, package):
         f"hf-newsmatch report: error: This needs {package}, which is not installed: pip install"
         f" 'hf-newsmatch[{EXTRAS[package]}]'.\n"
     )
+
+
+def test_messages_are_short_and_can_be_printed():
+    assert (
+        str(NewsMatchError("list.tsv, line 3: 'L\u00f6we\u2026' is bad."))
+        == "list.tsv, line 3: 'L\u00f6we\u2026' is bad."
+    )
+    foreign = str(NewsMatchError("a\tb\nc \x1b[2J \ud800 \u202e."))
+    assert foreign == r"a\tb\nc \x1b[2J \ud800 \u202e."
+    long = str(NewsMatchError(f"list.tsv holds {'x' * 10_000}; write less."))
+    assert len(long) < 500
+    assert long.startswith("list.tsv holds xxx")
+    assert long.endswith("xxx; write less.")
+    assert NewsMatchError("a", 2).args == ("a", 2)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_ctrl_c_ends_every_command_with_130_and_one_line(monkeypatch, capsys, command):
+    module = import_module(f"hf_newsmatch.commands.{command}")
+    monkeypatch.setattr(sys, "argv", [f"hf-newsmatch {command}"])
+    monkeypatch.setattr(module, "parse_arguments", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        module.main([])
+    assert caught.value.code == 130
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(rf"hf-newsmatch {command}: stopped by Ctrl-C\. The same command [^\n]+\.\n", err)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+def test_ctrl_c_that_a_library_makes_another_error_of(capsys):
+    @exits_cleanly(again="It goes on.")
+    def main():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            # a second one ends at once, without what the interpreter would print
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+            raise RuntimeError("worker died") from error
+
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.endswith(": stopped by Ctrl-C. It goes on.\n")
+
+
+def test_ctrl_c_that_the_shell_ignores_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        exits_cleanly(lambda: signal.raise_signal(signal.SIGINT))()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_a_command_is_imported(monkeypatch, capsys):
+    def import_module(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["hf-newsmatch", "evaluate"])
+    monkeypatch.setattr(__main__, "import_module", import_module)
+    with pytest.raises(SystemExit) as caught:
+        __main__.main()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "hf-newsmatch evaluate: stopped by Ctrl-C. The same command begins again.\n"
+
+
+def test_ctrl_c_while_heavy_libraries_are_imported(tmp_path):
+    """A real process, stopped as soon as it imports PyTorch."""
+    code = """
+import importlib.abc, os, signal, sys
+class Stop(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Stop())
+sys.argv = ["hf-newsmatch", "interpolate", "--alpha", "0.4", "--output_dir", "none"]
+from hf_newsmatch.errors import exits_cleanly
+@exits_cleanly
+def main():
+    from hf_newsmatch.experiment.training import train
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "hf-newsmatch: stopped by Ctrl-C. The same command begins again.\n"
 
 
 def test_other_modules_keep_their_traceback():

@@ -2,12 +2,13 @@
 
 import ast
 import difflib
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
 
 from .commands import ALIASES, COMMANDS
-from .errors import program
+from .errors import BEGINS_AGAIN, program
 from .version import __version__
 
 
@@ -29,7 +30,12 @@ def main() -> None:
         sys.exit(2)
     # what the command's error lines begin with
     sys.argv[:2] = [f"{name} {command}"]
-    import_module(f"hf_newsmatch.commands.{command}").main()
+    try:
+        run = import_module(f"hf_newsmatch.commands.{command}").main
+    except KeyboardInterrupt:
+        print(f"{program()}: stopped by Ctrl-C. {BEGINS_AGAIN}", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    run()
 
 
 def overview(name: str) -> str:

@@ -515,6 +515,8 @@ class AppArguments:
 
     def __post_init__(self):
         _check_least(self, k=1)
+        if self.k > MAX_RANK:
+            raise ValueError(f"--k must be at most {MAX_RANK}, not {self.k}.")
         if self.gold_file and not self.articles_file:
             raise ValueError("--gold_file belongs to articles; name them with --articles_file.")
 

@@ -1,11 +1,13 @@
 """The one kind of error that is the user's to mend, and how a command ends on it."""
 
 import functools
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import overload
 
 # What an extra of the package brings, by the name that is imported.
 EXTRAS = {
@@ -19,8 +21,33 @@ EXTRAS = {
 }
 
 
+LONGEST_MESSAGE = 420  # with the command before it, and its path, below 500
+# How PyTorch's data loader tells of an error in one of its processes: as a new one of its class with this text.
+_FROM_WORKER = re.compile(r"\ACaught \w+ in .*\nOriginal Traceback.*\n[\w.]+: ([^\n]*)\s*\Z", re.DOTALL)
+
+
 class NewsMatchError(ValueError):
     """Bad input. The message is one sentence that names the file, the row and the remedy."""
+
+    def __init__(self, *args: object):
+        super().__init__(*(readable(own_words(arg)) if isinstance(arg, str) else arg for arg in args))
+
+
+def readable(message: str) -> str:
+    """A message as a terminal can show it: foreign signs escaped, and the middle left out where it is too long."""
+    # what files hold may be anything, also commands of the terminal and halves of characters
+    message = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message)
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    # the beginning names the file, the end the remedy
+    end = LONGEST_MESSAGE // 3
+    return f"{message[: LONGEST_MESSAGE - end - 3]} … {message[-end:]}"
+
+
+def own_words(message: str) -> str:
+    """The message of an error without the traceback that PyTorch's data loader puts around it."""
+    found = _FROM_WORKER.match(message) if message.startswith("Caught ") else None
+    return found[1] if found else message
 
 
 @contextmanager
@@ -66,8 +93,13 @@ def explain(*kinds: type[Exception], sentence: Callable[[Exception], str | None]
 
 
 def first_sentence(error: BaseException) -> str:
-    """The first sentence of another library's message, on one line and without its full stop."""
-    return " ".join(str(error).split()).split(". ")[0].rstrip(".")
+    """The first sentence of another library's message, on one line, without its full stop and not too long."""
+    return shortened(" ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__)
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """A text of at most so many characters, its end left out."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def program() -> str:
@@ -75,30 +107,77 @@ def program() -> str:
     return Path(sys.argv[0]).name
 
 
-def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
+_Main = Callable[..., None]
+# What a command says after Ctrl-C when it has nothing better to say.
+BEGINS_AGAIN = "The same command begins again."
+
+
+@overload
+def exits_cleanly(main: _Main) -> _Main: ...
+
+
+@overload
+def exits_cleanly(*, again: str) -> Callable[[_Main], _Main]: ...
+
+
+def exits_cleanly(main: _Main | None = None, *, again: str = BEGINS_AGAIN) -> _Main | Callable[[_Main], _Main]:
     """Let a command's `main` end with exit code 2 and one sentence, no traceback, on a [`NewsMatchError`].
 
     Errors of the operating system (a missing file, a folder without write permission, a full disk) name their file
     and are the user's to mend too, as is a package of an extra that is not installed. Anything else is a defect of
-    ours and keeps its traceback.
+    ours and keeps its traceback. Ctrl-C ends with exit code 130 and one line.
+
+    Args:
+        main (`Callable`):
+            The command.
+        again (`str`, *optional*):
+            The sentence after Ctrl-C that tells what the same command will do.
     """
+    if main is None:
+        return functools.partial(exits_cleanly, again=again)
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs):
+        interrupted = False
+
+        def interrupt(*_):
+            nonlocal interrupted
+            interrupted = True
+            # where ending takes long, a second Ctrl-C ends at once
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            raise KeyboardInterrupt
+
         # as after Ctrl-C, temporary files are removed on the way out
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        # one that is ignored, as in the background of a shell, stays ignored
+        before_interrupt = signal.getsignal(signal.SIGINT)
+        if before_interrupt is signal.default_int_handler:
+            signal.signal(signal.SIGINT, interrupt)
         try:
             with needs_extra():
                 return main(*args, **kwargs)
-        except NewsMatchError as error:
-            message = str(error)
-        except OSError as error:
-            message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        except KeyboardInterrupt:
-            sys.exit(128 + signal.SIGINT)
+        except BaseException as error:
+            # some libraries make another error of it
+            if isinstance(error, KeyboardInterrupt) or (interrupted and not isinstance(error, SystemExit)):
+                print(f"{program()}: stopped by Ctrl-C. {again}", file=sys.stderr)
+                sys.exit(128 + signal.SIGINT)
+            message = _message(error)
+            if message is None:
+                raise
         finally:
             signal.signal(signal.SIGTERM, before)
+            if before_interrupt is signal.default_int_handler:
+                signal.signal(signal.SIGINT, before_interrupt)
         print(f"{program()}: error: {message}", file=sys.stderr)
         sys.exit(2)
 
     return wrapper
+
+
+def _message(error: BaseException) -> str | None:
+    """What an error that is the user's to mend says, on one line; `None` for any other."""
+    if isinstance(error, NewsMatchError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return None

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import CLIPModel
 
-from hf_newsmatch import Ranking, load_clip, load_pairs, read_predictions, write_predictions
+from hf_newsmatch import NewsMatchError, Ranking, load_clip, load_pairs, read_predictions, write_predictions
 from hf_newsmatch.data.text import join_text
 from hf_newsmatch.experiment.folder import Experiment
 from hf_newsmatch.models.weights import weights_sha256
@@ -246,7 +246,9 @@ def test_predictions_without_gold_are_not_scored(run, checkpoints, tmp_path):
     assert run("predict", *flags, *lists, *base, "--splits", "test")[0] == 0
     code, _, err = run("evaluate", "--output_dir", tmp_path / "out")
     assert code == 2
-    assert "no prediction that can be scored" in err
+    assert "no prediction that can be scored, since the gold is missing; name the true pictures with" in one_sentence(
+        err
+    )
     assert not (tmp_path / "out" / "scores.json").exists()
     # the gold comes later
     assert run("predict", "--output_dir", tmp_path / "out", "--gold_file", news / "test_gold.tsv")[0] == 0
@@ -534,6 +536,16 @@ def test_interpolate_refuses_what_it_cannot_choose_by(run, trained_run, flags, m
     assert code == 2
     assert message in one_sentence(err)
     assert not (trained_run / "alpha_curve.csv").exists()
+
+
+@pytest.mark.parametrize("evaluations", [0, 8, 11])
+def test_too_few_evaluations_are_refused_before_the_data_are_read(evaluations):
+    from hf_newsmatch.configs import InterpolateArguments
+    from hf_newsmatch.experiment.alpha_choice import choose_for_experiment
+
+    args = InterpolateArguments(per_tower=True, max_evaluations=evaluations)
+    with pytest.raises(NewsMatchError, match=f"{evaluations} are too few"):
+        choose_for_experiment(None, args)  # it has no data to read
 
 
 @pytest.mark.parametrize("rule", ["time_robust", "forward_chaining"])

@@ -1,9 +1,11 @@
+import os
 import unicodedata
 
 import PIL.Image
 import pytest
 
 from hf_newsmatch.data.image_folder import ImageFolder
+from hf_newsmatch.data.images import open_picture
 from hf_newsmatch.errors import NewsMatchError
 
 
@@ -13,7 +15,10 @@ def folder(tmp_path):
         for name in names:
             path = tmp_path / "pictures" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            PIL.Image.new("RGB", (2, 2)).save(path, "PNG")
+            if path.suffix == ".txt":
+                path.write_text("no picture")
+            else:
+                PIL.Image.new("RGB", (2, 2)).save(path, "PNG")
         return ImageFolder(tmp_path / "pictures")
 
     return folder
@@ -63,19 +68,103 @@ def test_unicode_is_compared_composed(folder, stored, asked):
     assert folder(name).find_all([asked[:-4], "x"], [None, asked], ["", ""]) == [name, name]
 
 
-def test_linked_folders_are_followed_once(folder, tmp_path):
-    folder("real/a.jpg")
+def test_links_are_followed_once_and_inside_the_folder_alone(folder, tmp_path):
+    folder("real/a.jpg", "real/sub/b.jpg")
     (tmp_path / "elsewhere" / "sub").mkdir(parents=True)
-    (tmp_path / "elsewhere" / "sub" / "b.jpg").write_bytes(b"x")
+    (tmp_path / "elsewhere" / "sub" / "c.jpg").write_bytes(b"x")
     for link, target in {
         "again": tmp_path / "pictures" / "real",
         "linked": tmp_path / "elsewhere",
         "loop": tmp_path / "pictures",
         "real/loop": tmp_path / "pictures",
-        "second": tmp_path / "elsewhere",
+        "first.jpg": tmp_path / "pictures" / "real" / "a.jpg",
+        "out.jpg": tmp_path / "elsewhere" / "sub" / "c.jpg",
+        "passwd.jpg": "/etc/passwd",
+        # the folder's own name is the beginning of that of another
+        "beside.jpg": tmp_path / "pictures2" / "x.jpg",
+        "nothing.jpg": "nowhere.jpg",
     }.items():
-        (tmp_path / "pictures" / link).symlink_to(target, target_is_directory=True)
-    assert list(folder()) == ["real/a.jpg", "linked/sub/b.jpg"]
+        (tmp_path / "pictures" / link).symlink_to(target)
+    pictures = folder()
+    assert list(pictures) == ["first.jpg", "real/a.jpg", "real/sub/b.jpg"]
+    assert dict(pictures.left_out) == {
+        "a link out of the folder": ["beside.jpg", "linked", "out.jpg", "passwd.jpg"],
+        "neither a file nor a folder": ["nothing.jpg"],
+    }
+    assert pictures.find_all(["out", "c", "passwd"], ["out.jpg", "linked/sub/c.jpg", None], [""] * 3) == [None] * 3
+    # the folder itself may be a link
+    (tmp_path / "link").symlink_to(tmp_path / "pictures" / "real", target_is_directory=True)
+    assert list(ImageFolder(tmp_path / "link")) == ["a.jpg", "sub/b.jpg"]
+
+
+def test_a_snapshot_of_the_hub_is_links_to_its_own_repository(tmp_path):
+    snapshot, blobs = tmp_path / "datasets--a--b" / "snapshots" / "0a1b" / "images", tmp_path / "datasets--a--b/blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    PIL.Image.new("RGB", (2, 2)).save(blobs / "f00", "PNG")
+    (snapshot / "a.jpg").symlink_to("../../../blobs/f00")
+    (snapshot / "b.jpg").symlink_to("../../../../secret")
+    assert list(ImageFolder(snapshot)) == ["a.jpg"]
+    assert list(ImageFolder(snapshot.parent)) == ["images/a.jpg"]
+
+
+def test_all_that_pillow_opens_is_a_picture_whatever_its_name(folder, tmp_path):
+    pictures = tmp_path / "pictures"
+    names = ["a.jfif", "b.jpe", "c.tif", "d.bmp", "e.avif", "f", "g.data", "h.JP2", "i.ppm", "j.qoi", "k.tiff"]
+    formats = ["JPEG", "JPEG", "TIFF", "BMP", "AVIF", "PNG", "WEBP", "JPEG2000", "PPM", "QOI", "TIFF"]
+    folder(*names)
+    for name, format in zip(names, formats):
+        PIL.Image.new("RGB", (8, 8), (200, 0, 0)).save(pictures / name, format)
+        red = open_picture(pictures / name).getpixel((4, 4))
+        assert red[0] > 190
+        assert max(red[1:]) < 10
+    for name, content in {"list.tsv": b"a\tb\n", "x.pdf": b"%PDF-1.4", "script": b"%!PS", "empty": b""}.items():
+        (pictures / name).write_bytes(content)
+    (pictures / "web.jpg").write_bytes(b"<html>404</html>")  # counted, and found unusable when it is opened
+    found = folder()
+    assert list(found) == [*names, "web.jpg"]
+    assert dict(found.left_out) == {"no picture": ["empty", "list.tsv", "script", "x.pdf"]}
+    assert found.describe_left_out() == "4 x no picture (empty, list.tsv, script, …)"
+
+
+def test_pipes_devices_and_names_that_no_list_can_hold_are_left_out(folder, tmp_path):
+    folder("a.jpg", 'quo"te.jpg', "tab\t.jpg", "line\nend.jpg")
+    pictures = tmp_path / "pictures"
+    os.mkfifo(pictures / "pipe.jpg")
+    os.mkfifo(pictures / "pipe")
+    (pictures / "zero.jpg").symlink_to("/dev/zero")
+    with open(os.fsencode(pictures) + b"/\xff.jpg", "wb") as stream:
+        PIL.Image.new("RGB", (2, 2)).save(stream, "PNG")
+    found = folder()
+    assert list(found) == ["a.jpg"]
+    assert {reason: len(names) for reason, names in found.left_out.items()} == {
+        "neither a file nor a folder": 2,
+        "a link out of the folder": 1,
+        "a picture whose name no list can hold": 4,
+    }
+    assert found.describe_left_out().isprintable()
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (["b.jpg", "sub/a.png"], ["b", "a"]),
+        (["a.jpg", "one/a.jpg", "two/a.png", "two/b.jpg"], ["a", "one/a", "two/a", "b"]),
+        (["a.jpg", "a.png", "c.jpg"], ["a.jpg", "a.png", "c"]),
+        (["one/a.jpg", "one/a.png", "two/a.jpg"], ["one/a.jpg", "one/a.png", "two/a"]),
+        # an id that is taken by a path is not given to a name
+        (["a.jpg", "a.jpg.png", "a.png"], ["a.jpg", "a.jpg.png", "a.png"]),
+    ],
+)
+def test_ids_are_names_and_paths_where_names_repeat(folder, names, ids):
+    assert list(folder(*names)) == names
+    assert folder().image_ids() == ids
+
+
+def test_two_names_that_look_the_same_are_refused(folder):
+    names = [unicodedata.normalize(form, "L\u00f6we.jpg") for form in ("NFC", "NFD")]
+    with pytest.raises(NewsMatchError, match="whose names look the same"):
+        folder(*names).image_ids()
 
 
 def test_names_that_leave_the_folder_find_nothing(folder, tmp_path):

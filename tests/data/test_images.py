@@ -1,23 +1,33 @@
 import io
+import os
 import pickle
 import struct
+import threading
+import time
+import tracemalloc
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import pytest
+import torch
 from datasets import Dataset, Features, Image, Value
 
+from hf_newsmatch.data import image_samples, images
+from hf_newsmatch.data.image_samples import to_rgb
 from hf_newsmatch.data.images import (
     PictureError,
     check_pictures,
     drop_unusable,
     open_picture,
+    thumbnail,
     undecoded,
 )
+from hf_newsmatch.errors import NewsMatchError
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
@@ -33,12 +43,40 @@ def noise(size=(64, 48), mode="RGB"):
     return PIL.Image.fromarray(pixels).convert(mode)
 
 
-def bomb(width=20_000, height=20_000):
+def bomb(width=20_000, height=20_000, color=2):
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def png(depth, color, samples, transparent=None):
+    """A PNG of one row, of a depth that Pillow does not write."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    channels = {0: 1, 2: 3, 4: 2}[color]
+    bits = "".join(f"{sample:0{depth}b}" for sample in samples)
+    row = b"\0" + int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    header = struct.pack(">IIBBBBB", len(samples) // channels, 1, depth, color, 0, 0, 0)
+    key = b"" if transparent is None else chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent))
+    chunks = chunk(b"IHDR", header) + key + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def tiff(bits, samples, white_is_zero=False, highest=None):
+    """A gray TIFF of one row, of any depth."""
+    packed = "".join(f"{sample:0{bits}b}" for sample in samples)
+    data = int(packed.ljust(-(-len(packed) // 8) * 8, "0"), 2).to_bytes(-(-len(packed) // 8), "big")
+    if bits == 16:
+        data = struct.pack(f"<{len(samples)}H", *samples)
+    tags = [(256, len(samples)), (257, 1), (258, bits), (259, 1), (262, 0 if white_is_zero else 1)]
+    tags += [(277, 1), (278, 1), (279, len(data)), *([(281, highest)] if highest else [])]
+    tags = sorted([*tags, (273, 8 + 2 + 12 * (len(tags) + 1) + 4)])
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
 
 
 BROKEN = {
@@ -118,6 +156,51 @@ def test_every_kind_becomes_rgb_over_white(content, pixels):
     assert [tuple(pixel) for pixel in np.asarray(opened)[0].tolist()] == pixels
 
 
+# the right values by hand: a sample over its highest, times 255; white where it is transparent
+@pytest.mark.parametrize(
+    ("content", "grays"),
+    [
+        (tiff(12, [0, 2048, 4095]), [0, 128, 255]),
+        (tiff(12, [0, 1024, 3072, 4095]), [0, 64, 191, 255]),
+        (tiff(16, [0, 32896, 65535]), [0, 128, 255]),
+        (tiff(16, [0, 512, 1023], highest=1023), [0, 128, 255]),
+        (tiff(16, [0, 32896, 65535], white_is_zero=True), [255, 127, 0]),
+        (tiff(8, [0, 100, 255], white_is_zero=True), [255, 155, 0]),
+        (encode(PIL.Image.fromarray(np.array([[0, 51400, 65535]], np.uint16)), "JPEG2000"), [0, 200, 255]),
+        (b"P2 3 1 4095\n0 2048 4095\n", [0, 128, 255]),
+        (b"P5 2 1 4095\n" + struct.pack(">2H", 16, 32), [1, 2]),
+        (png(16, 0, [100, 32896, 65535], (100,)), [255, 128, 255]),
+        (png(16, 0, [100, 0, 65535], (65535,)), [0, 0, 255]),
+        (png(16, 4, [51400, 65535, 100, 0]), [200, 255]),
+        (png(8, 0, [200, 10, 0], (10,)), [200, 255, 0]),
+        (png(4, 0, [5, 15, 0, 6], (5,)), [255, 255, 0, 102]),
+        (png(2, 0, [0, 1, 2, 3], (1,)), [0, 255, 170, 255]),
+        (png(2, 0, [0, 1, 2, 3], (0,)), [255, 85, 170, 255]),
+        (png(1, 0, [0, 1], (0,)), [255, 255]),
+        (png(1, 0, [0, 1], (1,)), [0, 255]),
+        (png(16, 2, [51400] * 3 + [257] * 3, (257, 257, 257)), [200, 255]),
+    ],
+)
+def test_gray_of_any_depth_and_with_transparency(content, grays):
+    assert np.asarray(open_picture(content))[0].tolist() == [[gray] * 3 for gray in grays]
+    # and from an open picture, which stays as it is
+    handed_in = PIL.Image.open(io.BytesIO(content))
+    mode = handed_in.mode
+    assert np.asarray(open_picture(handed_in))[0].tolist() == [[gray] * 3 for gray in grays]
+    assert handed_in.mode == mode
+
+
+def test_what_is_converted_in_bands_is_what_is_converted_whole(monkeypatch):
+    deep = np.random.default_rng(0).integers(0, 65536, (37, 23), dtype=np.uint16)
+    alpha = PIL.Image.fromarray(np.random.default_rng(1).integers(0, 256, (37, 23, 4), dtype=np.uint8), "RGBA")
+    whole = PIL.Image.alpha_composite(PIL.Image.new("RGBA", alpha.size, "white"), alpha).convert("RGB")
+    for band in (1, 50, 10**6):
+        monkeypatch.setattr(image_samples, "_BAND", band)
+        opened = np.asarray(open_picture(encode(PIL.Image.fromarray(deep))))
+        assert np.array_equal(opened[..., 1], (deep / 257).round())
+        assert np.array_equal(np.asarray(open_picture(encode(alpha))), np.asarray(whole))
+
+
 def test_cmyk_jpeg():
     # Pillow writes and reads CMYK JPEG files the way Adobe does, inverted
     red = open_picture(encode(PIL.Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")).getpixel((4, 4))
@@ -187,6 +270,75 @@ def test_unusable_pictures_say_why(tmp_path, reason):
     assert error.value.reason == reason
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "I;16", "RGB", "RGBA", "CMYK"])
+def test_no_mode_takes_more_bytes_than_the_limit(mode, monkeypatch):
+    """A picture of just less and one of just more, with the limits a thousandth of what they are."""
+    monkeypatch.setattr(images, "MAX_BYTES", 2**19)
+    monkeypatch.setattr(images, "MEMORY", 2**19 + 2**18)
+    format = "TIFF" if mode == "CMYK" else "PNG"
+    # as RGB 4 bytes a pixel, beside what it is decoded to; RGB in a PNG may have to be turned
+    pixel = {"1": 1, "L": 1, "P": 1, "I;16": 2}.get(mode, 4) + 4
+    most = min(2**19 // 4, (2**19 + 2**18) // pixel)
+    assert open_picture(encode(PIL.Image.new(mode, (64, most // 64)), format)).size == (64, most // 64)
+    with pytest.raises(PictureError, match="too large"):
+        open_picture(encode(PIL.Image.new(mode, (64, most // 64 + 1)), format))
+
+
+def test_a_bomb_of_transparent_pixels_is_refused_before_it_is_decoded():
+    tracemalloc.start()
+    try:
+        with pytest.raises(PictureError, match="too large"):
+            open_picture(bomb(13_300, 13_300, color=6))
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+def test_threads_share_the_memory(monkeypatch):
+    """Of four pictures of 40 % of the memory each, two are decoded at a time."""
+    content = encode(noise((64, 64), "RGBA"))
+    monkeypatch.setattr(images, "_memory", images._Memory(64 * 64 * 8 * 5 // 2))
+    now, most, lock, both = 0, 0, threading.Lock(), threading.Barrier(2, timeout=10)
+
+    def slowly(picture, samples):
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        both.wait()  # not before two are here
+        with lock:
+            now -= 1
+        return to_rgb(picture, samples)
+
+    monkeypatch.setattr(images, "to_rgb", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(open_picture, [content] * 4))
+    assert [picture.size for picture in opened] == [(64, 64)] * 4
+    assert most == 2
+    assert images._memory._left == 64 * 64 * 8 * 5 // 2
+
+
+def test_a_pipe_or_a_device_holds_up_nothing(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").symlink_to("/dev/zero")
+    for name in ("a.jpg", "b.jpg"):
+        for image in (tmp_path / name, {"path": str(tmp_path / name), "bytes": None}):
+            with pytest.raises(PictureError, match=f"{name} cannot be used: not a regular file"):
+                open_picture(image)
+            with pytest.raises(PictureError, match="not a regular file"):
+                thumbnail({"path": str(tmp_path / name), "bytes": None}, 32)
+
+
+def test_a_file_larger_than_the_limit_is_not_read(tmp_path):
+    with open(tmp_path / "a.jpg", "wb") as stream:
+        stream.write(encode(noise(), "JPEG"))
+        stream.truncate(2**40)
+    begin = time.perf_counter()
+    with pytest.raises(PictureError, match="too large"):
+        open_picture(tmp_path / "a.jpg")
+    assert time.perf_counter() - begin < 1
+
+
 def test_large_pictures_below_the_limit_print_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -225,6 +377,30 @@ def test_any_damage_is_a_picture_error():
 def test_the_error_survives_pickling():
     error = pickle.loads(pickle.dumps(PictureError("truncated", "a.jpg")))
     assert (str(error), error.reason) == ("a.jpg cannot be used: truncated.", "truncated")
+
+
+@pytest.mark.parametrize("name", ["a cannot be used: b.jpg", "dir/L\u00f6we.jpg", None])
+def test_a_picture_that_breaks_in_a_data_worker_keeps_its_name_and_reason(name):
+    with pytest.raises(PictureError) as error:
+        in_a_worker(PictureError("truncated", name)).reraise()
+    assert (error.value.reason, error.value.name) == ("truncated", name)
+    assert str(error.value) == f"{name or 'The picture'} cannot be used: truncated."
+
+
+def in_a_worker(error):
+    try:
+        raise error
+    except NewsMatchError:
+        return torch._utils.ExceptionWrapper(where="in DataLoader worker process 0")
+
+
+def test_a_sentence_of_a_data_worker_stays_one_sentence():
+    def collate(rows):
+        raise NewsMatchError("list.tsv, line 3: no picture.")
+
+    with pytest.raises(NewsMatchError) as error:
+        list(torch.utils.data.DataLoader([1], num_workers=1, collate_fn=collate))
+    assert str(error.value) == "list.tsv, line 3: no picture."
 
 
 @pytest.fixture

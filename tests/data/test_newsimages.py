@@ -299,15 +299,19 @@ def test_a_data_set_of_the_hub(monkeypatch):
     assert [row["image"].getpixel((0, 0))[0] for row in pairs] == [0, 40, 80]
 
 
-def test_image_folder_of_candidates(tmp_path):
+def test_image_folder_of_candidates(tmp_path, caplog):
     for name in ("b.jpg", "a.png", "sub/c.gif"):
         save_picture(tmp_path / "pool" / name)
     images = load_images(tmp_path / "pool")
     assert read(images, "image_id", "image_file") == [("a", "a.png"), ("b", "b.jpg"), ("c", "sub/c.gif")]
     assert images[2]["image"].size == (4, 3)
     save_picture(tmp_path / "pool" / "a.jpg")
-    with pytest.raises(NewsMatchError, match=r"two pictures with the id 'a' \(a.jpg and a.png\)"):
-        load_images(tmp_path / "pool")
+    save_picture(tmp_path / "pool" / "sub" / "b.tif")
+    (tmp_path / "pool" / "list.txt").write_text("a.jpg")
+    caplog.clear()
+    images = load_images(tmp_path / "pool")
+    assert read(images, "image_id") == [("a.jpg",), ("a.png",), ("b",), ("sub/b",), ("c",)]
+    assert "holds what is not used: 1 x no picture (list.txt)." in caplog.text
 
 
 def test_image_folder_without_pictures(tmp_path):

@@ -4,6 +4,7 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,11 +18,12 @@ from hf_newsmatch.experiment import demo_run as run
 from hf_newsmatch.experiment.folder import Experiment
 from hf_newsmatch.experiment.merging import make_alpha, make_wise_ft
 from hf_newsmatch.experiment.record import Endpoints
-from hf_newsmatch.explorer import explorer
+from hf_newsmatch.explorer import explorer, models
 from hf_newsmatch.explorer.explorer import Explorer, open_explorer
-from hf_newsmatch.explorer.models import GRID, AlphaModels, experiment_models
+from hf_newsmatch.explorer.models import GRID, AlphaModels, experiment_models, published_models
 from hf_newsmatch.merging import interpolation
 from hf_newsmatch.models.weights import holds_weights, weights_sha256
+from hf_newsmatch.retrieval.ranking import stable_topk
 from tests.utils.explored_run import make_run
 from tests.utils.news import make_picture
 
@@ -86,6 +88,33 @@ def test_the_ranking_is_that_of_plain_transformers(experiment, checkpoints, alph
     assert [(hit.rank, hit.image_id) for hit in hits] == [(place + 1, image_ids[place]) for place in places]
     assert [hit.score for hit in hits] == pytest.approx(scores[places].tolist(), abs=1e-5)
     assert [hit.image_id for hit in hits if hit.true] == [true]
+
+
+def test_equal_scores_are_ranked_by_place_and_nothing_is_sorted_whole(experiment, monkeypatch):
+    shown = opened(experiment)
+    true = shown.image_ids[-1]
+    text = shown.texts[0]
+    shown._true = {text: {true, shown.image_ids[1], "gone"}}
+    matcher, embeds = shown._model(0.0)
+    same = torch.zeros_like(embeds)
+    same[:, 0] = 1
+    shown._ready[0.0] = matcher, same
+    asked = []
+    monkeypatch.setattr(explorer, "stable_topk", lambda scores, k: asked.append(k) or stable_topk(scores, k))
+    hits = shown.rank(text, 0.0, 3)
+    count = len(shown.image_ids)
+    assert [hit.rank for hit in hits] == [1, 2, 3, count]
+    assert [hit.image_id for hit in hits] == [*shown.image_ids[:3], true]
+    assert [hit.true for hit in hits] == [False, True, False, True]
+    assert asked == [3]
+
+
+def test_a_text_whose_embedding_is_no_number_is_told(experiment, monkeypatch):
+    shown = opened(experiment)
+    matcher, _ = shown._model(0.0)
+    monkeypatch.setattr(matcher, "embed_texts", lambda texts: torch.full((1, 8), float("nan")))
+    with pytest.raises(NewsMatchError, match="The embedding of article 'of this text' is not finite"):
+        shown.rank("title", 0.0, 3)
 
 
 def test_articles_and_their_true_pictures(experiment):
@@ -355,3 +384,29 @@ def test_the_demo_is_that_of_the_recipe(tmp_path, monkeypatch, caplog):
     assert (arguments["num_train_epochs"], arguments["learning_rate"], arguments["use_cpu"]) == (1, 3e-4, True)
     assert experiment.record.base_model.id == "demo"
     assert len(experiment.data().splits["test"].articles) == 20
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]",
+        b'"text"',
+        b"[" * 100_000,
+        '{"x": "\u00e4"}'.encode("latin-1"),
+        b'{"format": ' + b"9" * 5000 + b"}",
+        b'{"base_model": {"id": "demo", "revision": null, "sha256": null}, "data": 1e999}',
+        b'{"runs": {"validation": []}}',
+    ],
+)
+def test_a_foreign_record_of_the_hub_is_one_sentence(tmp_path, monkeypatch, content):
+    (tmp_path / "newsmatch.json").write_bytes(content)
+    branch = SimpleNamespace(name="main", target_commit="0a1b")
+    refs = SimpleNamespace(list_repo_refs=lambda repo_id: SimpleNamespace(branches=[branch]))
+    monkeypatch.setattr(models, "HfApi", lambda: refs)
+    monkeypatch.setattr(models, "hf_hub_download", lambda *args, **kwargs: str(tmp_path / "newsmatch.json"))
+    with pytest.raises(
+        NewsMatchError, match=r"ann/news has no newsmatch\.json of a run, but one that is dam"
+    ) as error:
+        published_models("ann/news")
+    assert str(tmp_path) not in str(error.value)
+    assert len(str(error.value)) < 500

@@ -1,6 +1,7 @@
 """Publishing, against a Hub on this machine that a real client talks to over HTTP."""
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import io
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
@@ -25,11 +27,13 @@ from hf_newsmatch.errors import NewsMatchError
 from hf_newsmatch.experiment.folder import Experiment
 from hf_newsmatch.experiment.publishing import collect_uploads, take_push
 from hf_newsmatch.explorer.explorer import open_explorer
-from hf_newsmatch.hub.card import find_license
+from hf_newsmatch.hub.card import find_license, model_card
+from hf_newsmatch.hub.provenance import Checkpoint
 from hf_newsmatch.hub.push import check_repo_id
 from tests.utils.fake_hub import READER, WRITER, FakeHub, Fault
 from tests.utils.news import make_picture, write_news_folder, write_test_lists
 
+MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 ROOT = Path(__file__).parents[2]
 MIT = {"license": "mit"}
 TRAIN = ["--use_cpu", "true", "--num_train_epochs", "1", "--per_device_train_batch_size", "8", "--report_to", "none"]
@@ -229,6 +233,40 @@ def test_what_the_text_of_a_card_says(experiment):
     assert experiment.record.data.files["articles_file"].sha256 in text
     for limit in ("News pictures", "Names", "Time"):
         assert f"**{limit}.**" in text
+
+
+def test_nothing_of_a_record_is_markdown_or_html_in_a_card(experiment):
+    """Hostile strings wherever the record and the flags have strings: the card has the same structure without them."""
+    hostile = "<img src=x onerror=alert(1)> [a](https://evil.example) **b** | c\n# d"
+    changed = copy.deepcopy(experiment)
+    record = changed.record
+    record.base_model.id = f"nobody/{hostile}"
+    record.hf_newsmatch = hostile
+    record.versions = {"torch": hostile, hostile: "1"}
+    record.data.arguments.text_fields = ["title", hostile]
+    record.data.arguments.translate, record.data.arguments.translation_model = True, hostile
+    record.train.arguments |= {"lr_scheduler_type": hostile, "optim": hostile}
+    record.recipe["warmup_steps"] = hostile
+    record.wise_ft.rule = hostile
+    for split in record.data.split.splits.values():
+        split.first_date = split.last_date = hostile
+    for file in record.data.files.values():
+        file.path = f"/x/{hostile}"
+    checkpoint = Checkpoint("wise_ft", experiment.layout.model("wise_ft"), 0.5)
+    card_args = CardArguments(dataset_name=hostile, base_model=hostile)
+    plain_args = CardArguments(dataset_name="news", base_model="me/base")
+    kinds = []
+    for whose, arguments in ((record, card_args), (experiment.record, plain_args)):
+        defaults = {"warmup_steps": 0}
+        card = model_card(whose, checkpoint, "ann/news", arguments, MIT, defaults, alphas={hostile: 0.2})
+        tokens = [child for token in MARKDOWN.parse(card.text) for child in (token.children or [token])]
+        kinds.append({token.type for token in tokens})
+        links = {token.attrs.get("href") for token in tokens if token.type == "link_open"}
+        assert not any("evil" in link for link in links)
+        assert sum(token.type == "heading_open" for token in tokens) == 7
+    assert not kinds[0] & {"html_inline", "html_block", "image"}
+    # the data of the card are YAML, which keeps strings as they are
+    assert model_card(record, checkpoint, "ann/news", card_args, MIT, {}).data.base_model == hostile
 
 
 def test_a_model_that_was_not_scored_yet(experiment, run_folder, tmp_path):

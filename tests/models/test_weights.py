@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hf_newsmatch import NewsMatchError, load_clip
+from hf_newsmatch import NewsMatchError, interpolate, load_clip
 from hf_newsmatch.models.weights import copy_settings, open_weights
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
@@ -77,3 +77,28 @@ def test_refuses_a_checkpoint_without_image_settings(checkpoints, tmp_path):
         pytest.raises(NewsMatchError, match=r"bare' has no processor_config\.json or preprocessor_config\.json"),
     ):
         copy_settings(weights, tmp_path)
+
+
+@pytest.mark.parametrize("bare", ["zero_shot", "fine_tuned"])
+@pytest.mark.parametrize("missing", ["processor_config.json", "tokenizer*", "*[rz]*_config.json tokenizer.json"])
+def test_an_end_without_processor_files_gets_those_of_the_other(checkpoints, tmp_path, bare, missing):
+    for name in ("zero_shot", "fine_tuned"):
+        shutil.copytree(checkpoints / name, tmp_path / name)
+    for pattern in missing.split():
+        for file in (tmp_path / bare).glob(pattern):
+            file.unlink()
+    folder = interpolate(tmp_path / "zero_shot", tmp_path / "fine_tuned", 0.5, tmp_path / "out")
+    whole = interpolate(checkpoints / "zero_shot", checkpoints / "fine_tuned", 0.5, tmp_path / "whole")
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == {
+        file.name: file.read_bytes() for file in whole.iterdir()
+    }
+    load_clip(folder)
+
+
+@pytest.mark.parametrize("index", ["[" * 100_000, '{"weight_map": {"a": 5}}', '{"weight_map": {"a": "../x"}}', "\xe4"])
+def test_an_index_of_shards_names_files_beside_it(checkpoints, tmp_path, index):
+    shutil.copytree(checkpoints / "fine_tuned", tmp_path / "sharded")
+    (tmp_path / "sharded" / "model.safetensors").rename(tmp_path / "x")
+    (tmp_path / "sharded" / "model.safetensors.index.json").write_bytes(index.encode("latin-1"))
+    with pytest.raises(NewsMatchError, match=r"index\.json is damaged"), open_weights(tmp_path / "sharded"):
+        pass

@@ -20,7 +20,7 @@ from .terminal import set_up_logging
 PREFIX = "NEWSMATCH_"
 
 
-@exits_cleanly
+@exits_cleanly(again="The same command opens the page again.")
 def main(argv: Sequence[str] | None = None) -> None:
     variables = {item.name: PREFIX + item.name.upper() for item in dataclasses.fields(AppArguments)}
     flags = [f"--{name}={os.environ[variable]}" for name, variable in variables.items() if variable in os.environ]

@@ -18,7 +18,7 @@ from .terminal import WIDTH, make_console, set_up_logging
 logger = logging.getLogger(__name__)
 
 
-@exits_cleanly
+@exits_cleanly(again="The same command does it again; scores that were there stay.")
 def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse_arguments(EvaluateArguments, description=__doc__, argv=argv)
     check(args)

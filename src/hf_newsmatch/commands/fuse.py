@@ -18,7 +18,7 @@ from .terminal import set_up_logging
 logger = logging.getLogger(__name__)
 
 
-@exits_cleanly
+@exits_cleanly(again="The same command does it again.")
 def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     # the files may be named alone

@@ -23,7 +23,7 @@ from .terminal import make_console, set_up_logging, use_all_cores
 logger = logging.getLogger(__name__)
 
 
-@exits_cleanly
+@exits_cleanly(again="The same command does it again; models that were there stay until the new ones are whole.")
 def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse_arguments(InterpolateArguments, description=__doc__, argv=argv)
     from ..experiment.folder import Experiment

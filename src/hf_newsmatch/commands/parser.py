@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import configs
-from ..errors import NewsMatchError, first_sentence, program
+from ..errors import NewsMatchError, first_sentence, program, readable
 from ..utils.resources import resource_dir
 from .flags import TRAINING_ARGUMENTS, Flag, flags_of, resolve
 from .help import HelpFormatter, as_called, columns, flag_help, group_flags
@@ -24,6 +24,9 @@ __all__ = ["TRAINING_ARGUMENTS", "parse_arguments"]
 
 _CONFIG_HELP = "A recipe in YAML with the values below by name; flags override it."
 _HELP = {"-h", "--help", "--help_all", "--help-all"}
+
+
+_MOST_VALUES = 10_000
 
 
 def parse_arguments(
@@ -120,7 +123,7 @@ class _Parser(argparse.ArgumentParser):
     """An `argparse` parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {readable(message)}\n")
 
 
 def _check_flags(own: Mapping[str, Flag], flags: Sequence[str]) -> None:
@@ -182,8 +185,10 @@ def _read_recipe(file: str | Path, own: Collection[str]) -> dict[str, Any]:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise NewsMatchError(f"The recipe {file} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise NewsMatchError(f"The recipe {file} is not YAML: {first_sentence(error)}.") from error
+    if not _is_small(values):
+        raise NewsMatchError(f"The recipe {file} holds more than {_MOST_VALUES:,} values, which no recipe does.")
     if not isinstance(values, dict):
         raise NewsMatchError(f"The recipe {file} must hold lines like `learning_rate: 1e-5`.")
     # one recipe serves every command: each takes its own keys and leaves the others'
@@ -196,6 +201,17 @@ def _read_recipe(file: str | Path, own: Collection[str]) -> dict[str, Any]:
         nearest = _nearest(str(unknown[0]), known) or "."
         raise NewsMatchError(f"The recipe {file} has the key '{unknown[0]}', which no command knows{nearest}")
     return {name: value for name, value in values.items() if name in own}
+
+
+def _is_small(values: Any) -> bool:
+    """Whether there are few values in all, those that YAML's aliases repeat counted each time."""
+    waiting, count = [values], 0
+    while waiting and count <= _MOST_VALUES:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, dict | list):
+            waiting += value.values() if isinstance(value, dict) else value
+    return count <= _MOST_VALUES
 
 
 def _all_dataclasses() -> list[type | str]:

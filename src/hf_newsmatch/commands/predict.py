@@ -18,7 +18,7 @@ from .parser import parse_arguments
 from .terminal import set_up_logging, use_all_cores
 
 
-@exits_cleanly
+@exits_cleanly(again="The same command does it again; predictions that were there stay until new ones are whole.")
 def main(argv: Sequence[str] | None = None) -> None:
     args, data_args, model_args = parse_arguments(
         PredictArguments, DataArguments, ModelArguments, description=__doc__, argv=argv

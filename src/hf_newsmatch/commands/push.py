@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@exits_cleanly
+@exits_cleanly(again="The same command goes on; what arrived is not sent twice.")
 def main(argv: Sequence[str] | None = None) -> None:
     push_args, card_args = parse_arguments(PushArguments, CardArguments, description=__doc__, argv=argv)
     from ..experiment.folder import Experiment

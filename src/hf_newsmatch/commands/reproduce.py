@@ -21,7 +21,7 @@ from .terminal import make_console, set_up_logging
 logger = logging.getLogger(__name__)
 
 
-@exits_cleanly
+@exits_cleanly(again="The same command does the rest.")
 def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     cut = argv.index("--") if "--" in argv else len(argv)

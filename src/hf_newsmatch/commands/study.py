@@ -17,7 +17,7 @@ from .parser import parse_arguments
 from .terminal import make_console, set_up_logging
 
 
-@exits_cleanly
+@exits_cleanly(again="The same command does the rest.")
 def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse_arguments(StudyArguments, description=__doc__, argv=argv)
     from ..studies import reranking

@@ -19,7 +19,7 @@ from .terminal import set_up_logging, use_all_cores
 logger = logging.getLogger(__name__)
 
 
-@exits_cleanly
+@exits_cleanly(again="The same command goes on; sentences that are done are not done again.")
 def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse_arguments(TranslateArguments, description=__doc__, argv=argv)
     from ..experiment.translating import translate

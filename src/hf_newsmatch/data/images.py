@@ -3,31 +3,36 @@
 import io
 import logging
 import os
+import re
 import threading
-import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
-import numpy as np
 import PIL.Image
 import PIL.ImageOps
 from datasets import Dataset, Image
 from tqdm.auto import tqdm
 
-from ..errors import NewsMatchError
+from ..errors import NewsMatchError, own_words
 from ..utils.machine import usable_cores
+from .image_files import MAX_BYTES, NotRegularError, formats, open_regular, without_warnings
+from .image_samples import Samples, to_rgb
 from .names import is_inside
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-# A picture of more pixels is refused before it is decoded: it would take half a GB. Pillow stops at the same size.
-MAX_PIXELS = 178_956_970
+# What Pillow needs for a pixel of the modes of less than 4 bytes.
+_BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
+_COLOUR = 4  # of all other modes, RGB among them
+# Decoders that hold a picture several times while they work.
+_DECODER_COPIES = {"AVIF": 3, "WEBP": 3, "JPEG2000": 2}
+# What opening pictures may take at a time, in all threads of this process together.
+MEMORY = 768 * 2**20
+_ORIENTATION = 274  # the tag in EXIF data
 
-# Filters of warnings belong to the whole process, so only one thread at a time changes them.
-_warnings_lock = threading.Lock()
+_NAMELESS = "The picture"
+_MESSAGE = re.compile(r"(.*) cannot be used: (.*)\.\Z", re.DOTALL)
 
 
 class PictureError(NewsMatchError):
@@ -35,17 +40,21 @@ class PictureError(NewsMatchError):
 
     Args:
         reason (`str`):
-            One of `"missing"`, `"outside the folder"`, `"unreadable"`, `"empty file"`, `"not an image"`,
-            `"truncated"`, `"damaged"` and `"too large"`.
+            One of `"missing"`, `"outside the folder"`, `"unreadable"`, `"not a regular file"`, `"empty file"`,
+            `"not an image"`, `"truncated"`, `"damaged"` and `"too large"`.
         name (`str` or `os.PathLike`, *optional*):
             The picture's file.
     """
 
     def __init__(self, reason: str, name: str | os.PathLike | None = None):
-        super().__init__(f"{name or 'The picture'} cannot be used: {reason}.")
+        # from a worker of a data loader the whole message comes, and a traceback around it
+        message = _MESSAGE.match(own_words(reason))
+        if message:
+            name, reason = None if message[1] == _NAMELESS else message[1], message[2]
+        super().__init__(f"{name or _NAMELESS} cannot be used: {reason}.")
         self.reason, self.name = reason, name
 
-    def __reduce__(self):  # for workers of a data loader
+    def __reduce__(self):
         return PictureError, (self.reason, self.name)
 
 
@@ -73,6 +82,12 @@ def open_picture(image: str | os.PathLike | bytes | dict | PIL.Image.Image | Non
     """
     if isinstance(image, PIL.Image.Image):
         return _to_rgb(image, getattr(image, "filename", None), own=False)
+    content, name = _content(image)
+    return _to_rgb(_opened(content, name), name, own=True)
+
+
+def _content(image: str | os.PathLike | bytes | dict | None) -> tuple[bytes, str | os.PathLike | None]:
+    """The bytes of a picture, and the name of its file."""
     if isinstance(image, dict):
         name = image.get("path")
         image = image.get("bytes") if image.get("bytes") is not None else name
@@ -82,21 +97,35 @@ def open_picture(image: str | os.PathLike | bytes | dict | PIL.Image.Image | Non
         raise PictureError("missing", name)
     if not isinstance(image, bytes):
         try:
-            image = Path(image).read_bytes()
+            with open_regular(image) as stream:
+                if os.fstat(stream.fileno()).st_size > MAX_BYTES:
+                    raise PictureError("too large", name)
+                image = stream.read(MAX_BYTES + 1)  # it may grow
+        except PictureError:
+            raise
         except FileNotFoundError as error:
             raise PictureError("missing", name) from error
+        except NotRegularError as error:
+            raise PictureError("not a regular file", name) from error
+        except MemoryError as error:
+            raise PictureError("too large", name) from error
         except (OSError, ValueError) as error:
             raise PictureError("unreadable", name) from error
     if not image:
         raise PictureError("empty file", name)
+    if len(image) > MAX_BYTES:
+        raise PictureError("too large", name)
+    return image, name
+
+
+def _opened(content: bytes, name: str | os.PathLike | None) -> PIL.Image.Image:
     try:
-        with _without_warnings():
-            picture = PIL.Image.open(io.BytesIO(image), formats=FORMATS)
+        with without_warnings():
+            return PIL.Image.open(io.BytesIO(content), formats=formats())
     except PIL.Image.DecompressionBombError as error:
         raise PictureError("too large", name) from error
     except Exception as error:  # besides UnidentifiedImageError, whatever a plugin trips over in a broken header
         raise PictureError("not an image", name) from error
-    return _to_rgb(picture, name, own=True)
 
 
 def thumbnail(image: dict, size: int) -> PIL.Image.Image:
@@ -111,37 +140,82 @@ def thumbnail(image: dict, size: int) -> PIL.Image.Image:
     Returns:
         `PIL.Image.Image`: The small picture, of mode RGB.
     """
-    source = image["path"]
-    if image["bytes"] is None and str(source).lower().endswith((".jpg", ".jpeg")):
-        picture: PIL.Image.Image = PIL.Image.open(source)
-        # a JPEG can be decoded at a fraction of its size (not below this one), many times faster
-        picture.draft("RGB", (size, size))
-        picture = open_picture(picture)
-    else:
-        picture = open_picture(image)
+    content, name = _content(image)
+    picture = _opened(content, name)
+    # a JPEG can be decoded at a fraction of its size (not below this one), many times faster; others stay as they are
+    picture.draft("RGB", (size, size))
+    picture = _to_rgb(picture, name, own=True)
     picture.thumbnail((size, size))
     return picture
 
 
 def _to_rgb(picture: PIL.Image.Image, name: str | os.PathLike | None, own: bool) -> PIL.Image.Image:
     """A picture as RGB; one that was opened here (`own`) may be turned in place, one that was handed in is copied."""
-    if picture.width * picture.height > MAX_PIXELS:
+    pixels = picture.width * picture.height
+    needed = _needed_bytes(picture, own)
+    # as RGB, every pixel takes 4 bytes
+    if pixels * _COLOUR > MAX_BYTES or needed > MEMORY:
         raise PictureError("too large", name)
     try:
-        picture.load()
-        picture = picture if own else picture.copy()
-        _turn_upright(picture)
-        if picture.mode.startswith(("I", "F")):
-            return _to_8_bit(picture)
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            white = PIL.Image.new("RGBA", picture.size, "white")
-            picture = PIL.Image.alpha_composite(white, picture)
-        return picture.convert("RGB")
+        with _memory.taken(needed):
+            samples = Samples.of(picture)
+            picture.load()
+            picture = picture if own else picture.copy()
+            _turn_upright(picture)
+            return to_rgb(picture, samples)
     except MemoryError as error:
         raise PictureError("too large", name) from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, …
         raise PictureError("truncated" if "truncated" in str(error).lower() else "damaged", name) from error
+
+
+def _needed_bytes(picture: PIL.Image.Image, own: bool) -> int:
+    """What opening a picture takes at most: as it is decoded, and as RGB when that is another picture."""
+    decoded = _BYTES_PER_PIXEL.get(picture.mode, _COLOUR) * _DECODER_COPIES.get(picture.format or "", 1)
+    with without_warnings():
+        try:
+            # Pillow decodes a PNG to look for them behind the pixels
+            turned = picture.format == "PNG" or picture.getexif().get(_ORIENTATION, 1) != 1
+        except Exception:  # whatever broken EXIF data lead to
+            turned = True
+    stays = own and picture.mode == "RGB" and not turned and not picture.has_transparency_data
+    return picture.width * picture.height * (decoded if stays else decoded + _COLOUR)
+
+
+class _Memory:
+    """The bytes that several threads share; one that wants more than are left waits.
+
+    Args:
+        size (`int`):
+            How many there are.
+    """
+
+    def __init__(self, size: int):
+        self._size = size
+        self.reset()
+
+    def reset(self) -> None:
+        """Have all of them again, in a process that was forked while another thread had some."""
+        self._left = self._size
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, count: int) -> Iterator[None]:
+        """Have so many of the bytes, at most all of them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= count)
+            self._left -= count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += count
+                self._changed.notify_all()
+
+
+_memory = _Memory(MEMORY)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_memory.reset)
 
 
 def _turn_upright(picture: PIL.Image.Image) -> None:
@@ -149,29 +223,10 @@ def _turn_upright(picture: PIL.Image.Image) -> None:
     try:
         # Broken EXIF data are no reason to refuse a picture that decodes. In place the pixels are turned before Pillow
         # writes the EXIF data anew, so that data which it can read but not write leave the picture upright.
-        with _without_warnings():
+        with without_warnings():
             PIL.ImageOps.exif_transpose(picture, in_place=True)
     except Exception as error:  # struct.error, SyntaxError, ValueError, … from whatever the data hold
         logger.debug("The EXIF data of %s are broken: %s", getattr(picture, "filename", "a picture"), error)
-
-
-def _to_8_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """Scale deep modes to 8 bits, where Pillow's own conversion would clip: 16-bit gray, others by their range."""
-    values = np.nan_to_num(np.asarray(picture, dtype=np.float64)).clip(0)
-    if picture.mode.startswith("I;16"):
-        white = 65535.0
-    else:
-        highest = values.max(initial=0)
-        white = next((white for white in (1.0, 255.0, 65535.0) if highest <= white), highest)
-    return PIL.Image.fromarray((values * (255 / white)).round().astype(np.uint8)).convert("RGB")
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Keep Pillow's warnings (large pictures, odd EXIF data) off the terminal; the caller makes its own checks."""
-    with _warnings_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def check_pictures(dataset: Dataset, num_proc: int | None = None) -> list[dict]:

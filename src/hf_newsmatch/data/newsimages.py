@@ -17,7 +17,7 @@ from ..configs import split_files
 from ..errors import NewsMatchError
 from ..utils.machine import usable_cores
 from .cleaning import clean_batch
-from .image_folder import SUFFIXES, ImageFolder
+from .image_folder import LINK_OUT, NOT_REGULAR, ImageFolder
 from .list_cache import note_hash
 from .names import canonical
 from .schema import ARTICLE_COLUMNS, IMAGE_COLUMNS, PAIR_COLUMNS
@@ -136,7 +136,7 @@ def load_images(
     Args:
         images_file_or_dir (`str` or `os.PathLike`):
             A list of pictures or of linked articles, or a folder, whose pictures then get their file names without
-            suffix as ids.
+            suffix as ids; those of one name in several sub-folders, their paths in the folder.
         image_dir (`str` or `os.PathLike`, *optional*):
             For a list, the folder of the pictures as for [`load_pairs`].
         skip_bad_rows (`bool`, *optional*, defaults to `False`):
@@ -276,6 +276,11 @@ def _with_pictures(
         names = folder.find_all(records["image_id"][:], files, records["article_id"][:])
         files = [file or name for file, name in zip(files, names)]
         found = [name and folder.absolute(name) for name in names]
+        if folder.left_out.keys() & {LINK_OUT, NOT_REGULAR}:
+            logger.warning("%s holds what is not used: %s.", folder.path, folder.describe_left_out())
+        unused = len(folder) - len(set(names) & set(folder))
+        if unused:
+            logger.info("No row of %s names %d of the %d pictures of %s.", source, unused, len(folder), folder.path)
         if not any(found):
             _no_picture_found(folder, source, records, required=image_dir is not None)
     images = Dataset.from_dict(
@@ -302,20 +307,12 @@ def _no_picture_found(folder: ImageFolder, source: str | os.PathLike, records: D
 
 def _load_folder(path: Path) -> Dataset:
     folder = ImageFolder(path)
+    if folder.left_out:
+        logger.warning("%s holds what is not used: %s.", path, folder.describe_left_out())
     if not len(folder):
-        raise NewsMatchError(f"{path} holds no picture (none of {' '.join(SUFFIXES)}); name the folder that does.")
-    rows: dict[str, list[str]] = {"image_id": [], "image": [], "image_file": []}
-    seen: dict[str, str] = {}
-    for name in folder:
-        image_id = Path(canonical(name)).stem
-        if image_id in seen:
-            raise NewsMatchError(
-                f"{path} holds two pictures with the id {image_id!r} ({seen[image_id]} and {name}); rename one of"
-                " them, or name a list of the pictures."
-            )
-        seen[image_id] = name
-        rows["image_id"].append(image_id)
-        rows["image"].append(folder.absolute(name))
-        rows["image_file"].append(name)
+        held = folder.describe_left_out()
+        raise NewsMatchError(f"{path} holds no picture{f' ({held})' if held else ''}; name the folder that does.")
+    names = list(folder)
+    rows = {"image_id": folder.image_ids(), "image": [folder.absolute(name) for name in names], "image_file": names}
     features = Features({"image_id": Value("string"), "image": Image(), "image_file": Value("string")})
     return Dataset.from_dict(rows, features=features)

@@ -35,7 +35,7 @@ def evaluate(experiment: Experiment, args: EvaluateArguments | None = None) -> C
         [`NewsMatchError`]: when nothing can be scored, or a run is stale.
     """
     args = args or EvaluateArguments()
-    comparisons = {}
+    comparisons: Comparisons = {}
     for split in experiment.predicted_splits():
         gold = experiment.gold(split)
         if gold is None:
@@ -46,6 +46,11 @@ def evaluate(experiment: Experiment, args: EvaluateArguments | None = None) -> C
         baselines = {run: plain(run) for run in rankings if run != plain(run)}
         candidates = experiment.candidates(split)
         comparisons[split] = compare_runs(rankings, gold, args.ks, candidates, args.seed, baselines)
+    if not comparisons and experiment.predicted_splits():
+        raise NewsMatchError(
+            f"{experiment.output_dir} has no prediction that can be scored, since the gold is missing; name the true"
+            " pictures with `hf-newsmatch predict --gold_file`."
+        )
     if not comparisons:
         raise NewsMatchError(
             f"{experiment.output_dir} has no prediction that can be scored; run `hf-newsmatch predict` first."

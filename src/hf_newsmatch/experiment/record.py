@@ -17,6 +17,8 @@ RECORD = "newsmatch.json"
 # Raised when keys change their names; `_upgraded` reads every older format.
 FORMAT = 2
 
+_DEEPEST = 32
+
 # A field that files of the first format and experiments that have not come so far lack: left out while it is empty.
 _LATER = {"later": True}
 
@@ -247,8 +249,9 @@ class Record:
             [`NewsMatchError`]: when something is missing or of another type.
         """
         try:
+            _check_foreign(data)
             return dacite.from_dict(cls, _upgraded(data), dacite.Config(cast=[float], strict=True))
-        except (dacite.DaciteError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (dacite.DaciteError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise NewsMatchError(
                 f"{source} is damaged ({_shortened(error)}); train again with --overwrite."
             ) from error
@@ -281,6 +284,21 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_to_json(item) for item in value]
     return value
+
+
+def _check_foreign(data: Any) -> None:
+    """Raise a `ValueError` for what JSON can hold and no record does: deep nesting, and text that no file can hold."""
+    level = [data]
+    for _ in range(_DEEPEST):
+        level = [
+            item
+            for value in level
+            if isinstance(value, dict | list)
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise ValueError("it is nested too deeply")
+    json.dumps(data, ensure_ascii=False).encode()
 
 
 def _upgraded(data: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from datasets import Dataset
 
@@ -20,10 +21,13 @@ from ..experiment.folder import Experiment
 from ..experiment.layout import Layout
 from ..models.weights import weights_sha256
 from ..retrieval.matcher import NewsMatcher
+from ..retrieval.ranking import check_embeddings, stable_topk
 from ..utils.files import atomic_path
 from .models import AlphaModels, experiment_models, published_models
 
 LOADED = 3  # models between zero-shot and fine-tuned in memory at a time; a ViT-B/32 takes 0.6 GB
+# More than the longest context of a text tower holds; of a text, CLIP reads 77 tokens.
+MOST_CHARACTERS = 10_000
 THUMBNAIL = 320  # longer side, in pixels
 
 
@@ -113,10 +117,20 @@ class Explorer:
         matcher, embeds = self._model(alpha)
         # the tokenizer cannot be used by two threads at a time
         with self._reading:
-            ranking = matcher.rank([text], embeds, k=len(self.image_ids), image_ids=self.image_ids)
-        true, places = self._true.get(text, ()), zip(ranking.image_ids[0], ranking.known_scores[0])
-        hits = [Hit(rank, image_id, score, image_id in true) for rank, (image_id, score) in enumerate(places, 1)]
-        return hits[:k] + [hit for hit in hits[k:] if hit.true]
+            query = matcher.embed_texts([text[:MOST_CHARACTERS]])
+        check_embeddings(query, embeds[:1], ["of this text"], self.image_ids[:1])
+        scores = query.numpy(force=True) @ embeds.numpy(force=True).T
+        true = self._true.get(text, ())
+        hits = [
+            Hit(rank, self.image_ids[place], score, self.image_ids[place] in true)
+            for rank, (place, score) in enumerate(_best(scores, k), 1)
+        ]
+        shown = {hit.image_id for hit in hits}
+        left = [self._places[image_id] for image_id in true if image_id in self._places and image_id not in shown]
+        further = [(_rank(scores[0], place), place) for place in left]
+        return hits + [
+            Hit(rank, self.image_ids[place], float(scores[0, place]), True) for rank, place in sorted(further)
+        ]
 
     def prepare(self) -> None:
         """Load the models that are shown first, and embed the pictures with them."""
@@ -146,12 +160,25 @@ class Explorer:
         # embeddings outlive their model, which may be another when it is loaded again
         if embeds is None or weights != weights_sha256(*checkpoint):
             embeds = matcher.embed_images(self._images)
+            # once, in place of at every answer
+            check_embeddings(embeds[:1], embeds, [self.image_ids[0]], self.image_ids)
             self._embeds[alpha] = weights_sha256(*checkpoint), embeds
         between = [other for other in self._ready if other not in (0, 1)]
         if alpha not in (0, 1) and len(between) >= LOADED:
             del self._ready[between[0]]
         self._ready[alpha] = matcher, embeds
         return matcher, embeds
+
+
+def _best(scores: np.ndarray, k: int) -> list[tuple[int, float]]:
+    """The places and the scores of the k best of one row, equal ones by place."""
+    places, values = stable_topk(scores, min(k, scores.shape[1]))
+    return list(zip(places[0].tolist(), values[0].tolist()))
+
+
+def _rank(scores: np.ndarray, place: int) -> int:
+    """The rank of a place: from 1, equal scores by place."""
+    return 1 + int((scores > scores[place]).sum() + (scores[:place] == scores[place]).sum())
 
 
 def open_explorer(args: AppArguments) -> Explorer:

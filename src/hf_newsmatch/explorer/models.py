@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
-from ..errors import NewsMatchError
+from ..errors import NewsMatchError, first_sentence
 from ..experiment.folder import Experiment
 from ..experiment.layout import alpha_folder
 from ..experiment.merging import make_alpha
@@ -127,13 +127,20 @@ def published_models(repo_id: str) -> tuple[AlphaModels, Experiment]:
         commits = {branch.name: branch.target_commit for branch in HfApi().list_repo_refs(repo_id).branches}
         try:
             file = hf_hub_download(repo_id, RECORD, revision=commits[constants.DEFAULT_REVISION])
-            record = Record.load(file)
-            experiment = Experiment(repo_id, record)
-            zero_shot = experiment.checkpoint("zero_shot"), experiment.revision("zero_shot")
-        except (EntryNotFoundError, KeyError, NewsMatchError) as error:
+        except (EntryNotFoundError, KeyError) as error:
             raise NewsMatchError(
                 f"{repo_id} has no {RECORD} of a run; `hf-newsmatch push` publishes one with the model."
             ) from error
+        try:
+            record = Record.load(file)
+        except NewsMatchError as error:
+            said = first_sentence(error).removeprefix(f"{file} is ").partition(";")[0]
+            raise NewsMatchError(
+                f"{repo_id} has no {RECORD} of a run, but one that is {said}; `hf-newsmatch push` publishes one with"
+                " the model."
+            ) from error
+        experiment = Experiment(repo_id, record)
+        zero_shot = experiment.checkpoint("zero_shot"), experiment.revision("zero_shot")
     found = {name: _BRANCH.fullmatch(name) for name in commits}
     between: dict[float, Checkpoint] = {
         float(match[1]): (repo_id, commits[name]) for name, match in found.items() if match

@@ -1,14 +1,18 @@
 """The page for the browser: pictures ranked for a text by three models side by side, drawn by Gradio."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware  # which Gradio is made of
 
 from ..configs import AppArguments
 from ..errors import NewsMatchError
-from .explorer import Explorer, Hit, open_explorer
+from .explorer import MOST_CHARACTERS, Explorer, Hit, open_explorer
+from .limits import BoundedRequests
 
+AT_A_TIME, WAITING = 4, 100  # visitors that are answered, and that may wait
 ASK = "Type a headline, or choose an article."
 # each picture whole, its caption below it, and all of them at once
 STYLE = """
@@ -37,7 +41,31 @@ def launch(args: AppArguments) -> None:
     explorer = open_explorer(args)
     explorer.prepare()
     page = build(explorer, args)
-    page.launch(share=False, ssr_mode=False, css=STYLE, head=RELEASE, footer_links=["gradio"])
+    serve(page, prevent_thread_lock=True)
+    # Gradio itself would take Ctrl-C for an ordinary end
+    try:
+        threading.Event().wait()
+    finally:
+        page.close()
+
+
+def serve(page: gr.Blocks, **options: Any) -> Any:
+    """Serve a page; `options` go to [`~gradio.Blocks.launch`], whose value is returned.
+
+    No file is taken, and a request has the size that a headline may have. Several visitors are answered at a time, so
+    that nobody waits for a model that is made for another.
+    """
+    page.queue(default_concurrency_limit=AT_A_TIME, max_size=WAITING)
+    return page.launch(
+        share=False,
+        ssr_mode=False,
+        css=STYLE,
+        head=RELEASE,
+        footer_links=["gradio"],
+        max_file_size=1,
+        app_kwargs={"middleware": [Middleware(BoundedRequests)]},
+        **options,
+    )
 
 
 def build(explorer: Explorer, args: AppArguments) -> gr.Blocks:
@@ -56,15 +84,16 @@ def build(explorer: Explorer, args: AppArguments) -> gr.Blocks:
     def wise_ft(alpha: float, text: str) -> tuple:
         return column(f"WiSE-FT, alpha {alpha:g}", alpha, text)
 
-    def rank(text: str, alpha: float) -> tuple:
-        text = text.strip()
+    def rank(text: str | None, alpha: float) -> tuple:
+        text = (text or "").strip()
         article = gr.skip() if explorer.is_article(text) else None  # what was edited is no longer the article's
         zero_shot, fine_tuned = column("Zero-shot", 0.0, text), column("Fine-tuned", 1.0, text)
-        return article, "" if text else ASK, *zero_shot, *wise_ft(alpha, text), *fine_tuned
+        message = f"Only the first {MOST_CHARACTERS:,} characters are read." if len(text) > MOST_CHARACTERS else ""
+        return article, message if text else ASK, *zero_shot, *wise_ft(alpha, text), *fine_tuned
 
-    def move(alpha: float, before: float, text: str) -> tuple:
+    def move(alpha: float, before: float, text: str | None) -> tuple:
         alpha = models.snap(alpha, before)
-        return alpha, alpha, *wise_ft(alpha, text.strip())
+        return alpha, alpha, *wise_ft(alpha, (text or "").strip())
 
     def fill(article: int | None) -> Any:
         return gr.skip() if article is None else explorer.texts[article]

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
+from markupsafe import Markup  # which Jinja2 is made of
 
 from ..configs import CardArguments
 from ..errors import NewsMatchError
@@ -17,7 +18,7 @@ from ..metrics.tables import markdown_table, metric_label
 from ..models.loading import DEMO_MODEL, is_local, load_config
 from ..utils.tables import Cell, Table, number, to_markdown
 from .provenance import Checkpoint, file_name, provenance
-from .templates import render
+from .templates import code, escape_markdown, render
 
 # settings of the recipe that the text of the cards has in a sentence
 _TOLD = {
@@ -26,6 +27,7 @@ _TOLD = {
     *("eval_strategy", "eval_steps", "metric_for_best_model", "greater_is_better", "load_best_model_at_end"),
 }
 _METRIC = re.compile(r"(mrr|recall)@\d+")
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _LICENSE = ("license", "license_name", "license_link")
 # what the demo's checkpoint shares with the package that it is a part of
 _DEMO_LICENSE = {"license": "apache-2.0"}
@@ -192,7 +194,7 @@ def _eval_results(evaluations: list[dict[str, Any]], dataset: str, card_args: Ca
 def _score_tables(checkpoint: Checkpoint) -> list[str]:
     titles = {"validation": "Validation split (chose the epoch and alpha: optimistic)", "test": "Test split"}
     return [
-        markdown_table(comparison, titles.get(split, split))
+        Markup(markdown_table(comparison, titles.get(split, split)))
         for split, comparison in sorted(checkpoint.scores.items())
         if checkpoint.run in comparison["runs"]
     ]
@@ -228,20 +230,23 @@ def _curve_table(record: Record, checkpoint: Checkpoint) -> str:
         cells = [f"{point['alpha']:g}", *(number(point[name]) for name in metrics)]
         rows.append([Cell(text, best=_is_at(point, checkpoint)) for text in cells])
     table = Table("alpha-curve", "", ["alpha", *map(metric_label, metrics)], rows, name_columns=0)
-    return to_markdown(table).rstrip()
+    return Markup(to_markdown(table).rstrip())
 
 
 def _base_model(base: BaseModel, card_args: CardArguments) -> dict[str, Any]:
     """The base model for the template: its Hub id, when it has one, and what the text calls it."""
     hub_id = card_args.base_model or (base.id if base.id and not is_local(base.id) else None)
-    if hub_id:
-        called = f"[{hub_id}](https://huggingface.co/{hub_id})"
+    called: str
+    if hub_id and _HUB_ID.fullmatch(hub_id):
+        called = Markup(f"[{escape_markdown(hub_id)}](https://huggingface.co/{hub_id})")
+    elif hub_id:
+        called = hub_id
     elif base.id == DEMO_MODEL:
         called = "the tiny CLIP inside hf-newsmatch"
     elif not base.id:
         called = "a model that was not loaded from anywhere"
     else:
-        called = f"`{file_name(base.id)}`, a checkpoint that is not on the Hub"
+        called = code(file_name(base.id)) + ", a checkpoint that is not on the Hub"
     return {"id": hub_id, "revision": base.revision, "sha256": base.sha256, "called": called}
 
 

@@ -163,7 +163,7 @@ def interpolate(
                     bar.update(piece.nbytes)
 
             temporary.mkdir()
-            copy_settings(theta_1, temporary, dtype)
+            copy_settings(theta_1, temporary, dtype, other=theta_0)
             write_weights(temporary, layout, pieces, max_shard_size)
     return Path(output_dir)
 
@@ -188,9 +188,11 @@ def read_alphas(file: str | Path) -> dict[str, float]:
         alphas = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise NewsMatchError(f"{file} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise NewsMatchError(f"{file} is not YAML: {first_sentence(error)}.") from error
-    if not (isinstance(alphas, dict) and alphas and all(isinstance(pattern, str) for pattern in alphas)):
+    if not (isinstance(alphas, dict) and alphas and all(isinstance(pattern, str) for pattern in alphas)) or any(
+        isinstance(alpha, dict | list) for alpha in alphas.values()
+    ):
         raise NewsMatchError(f"{file} must hold lines like `vision_model.encoder.layers.1?.*: 0.3`.")
     return alphas
 

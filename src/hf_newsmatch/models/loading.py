@@ -1,13 +1,13 @@
 """Loading CLIP checkpoints, from a folder or the Hub."""
 
+import pickle
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-
-from ..errors import NewsMatchError, explain, first_sentence
+from ..errors import NewsMatchError, explain, first_sentence, shortened
 
 # PyTorch and transformers' models are imported where they are needed: that takes seconds, and interpolating weights
 # needs none
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 # The name under which the checkpoint inside the package goes, where a Hub id or a folder is expected.
 DEMO_MODEL = "demo"
+# What no CLIP exceeds, by the end of a setting's name: larger ones would take the memory or hours before they fail.
+_LIMITS = {"num_hidden_layers": 512, "num_attention_heads": 4096, "image_size": 8192, "_size": 2**24, "_dim": 2**24}
+_MAX_PIXELS = 8192  # of a side, to which a processor may bring pictures
+_PROCESSOR = "tokenizer or image processor"
 
 
 def resolve_checkpoint(name_or_path: str | Path) -> str:
@@ -53,7 +57,25 @@ def load_config(name_or_path: str | Path, revision: str | None = None) -> "CLIPC
             f"'{name_or_path}' is a '{config.model_type}' checkpoint, not CLIP; name one like"
             " openai/clip-vit-base-patch32."
         )
+    _check_sizes(name_or_path, config)
     return config
+
+
+def _check_sizes(name_or_path: str | Path, config: "CLIPConfig") -> None:
+    """Refuse sizes that no model has before anything of such a size is made."""
+    settings = [("", config), ("text_config.", config.text_config), ("vision_config.", config.vision_config)]
+    for prefix, section in settings:
+        for name, value in section.to_dict().items():
+            limit = next((limit for end, limit in _LIMITS.items() if name.endswith(end)), None)
+            if name == "eos_token_id" and prefix == "text_config." and not isinstance(value, int):
+                raise NewsMatchError(
+                    f"No CLIP checkpoint in '{name_or_path}': its config.json has a {prefix}{name} that is no number."
+                )
+            if limit is not None and isinstance(value, int) and not 1 <= value <= limit:
+                raise NewsMatchError(
+                    f"No CLIP checkpoint in '{name_or_path}': its config.json has a {prefix}{name} of"
+                    f" {shortened(str(value), 20)}, which no model has."
+                )
 
 
 def load_clip(
@@ -79,23 +101,45 @@ def load_clip(
     Raises:
         [`NewsMatchError`]: when there is no such checkpoint, or it is no CLIP.
     """
+    config = load_config(name_or_path, revision)
+    model = load_model(name_or_path, revision, dtype, config)
+    processor = load_processor(name_or_path, revision, config)
+    processor.tokenizer.model_max_length = config.text_config.max_position_embeddings
+    return model, processor
+
+
+def load_model(
+    name_or_path: str | Path, revision: str | None, dtype: "torch.dtype | str", config: "CLIPConfig"
+) -> "CLIPModel":
+    """Load the model of a CLIP checkpoint whose configuration is known, in evaluation mode.
+
+    A checkpoint that has a pickle alone (`pytorch_model.bin`) is read by PyTorch's restricted loader, which takes
+    tensors and nothing that could run.
+
+    Raises:
+        [`NewsMatchError`]: when the weights cannot be read, or they and the configuration do not fit.
+    """
     from transformers import CLIPModel
 
-    config = load_config(name_or_path, revision)
     checkpoint = resolve_checkpoint(name_or_path)
     with _explained(name_or_path):
         model, report = CLIPModel.from_pretrained(
-            checkpoint, config=config, revision=revision, dtype=dtype, output_loading_info=True
+            checkpoint, config=config, revision=revision, dtype=dtype, output_loading_info=True, weights_only=True
         )
-    processor = load_processor(name_or_path, revision, config)
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
+    missing = sorted(report["missing_keys"])
+    if missing:
         raise NewsMatchError(
             f"The checkpoint '{name_or_path}' lacks {len(missing)} weights of its own configuration, first"
             f" {missing[0]}; download or save it again."
         )
-    processor.tokenizer.model_max_length = config.text_config.max_position_embeddings
-    return model.eval(), processor
+    # a weight of a tower that the model has no place for: the configuration names fewer layers
+    left = sorted(name for name in report["unexpected_keys"] if ".layers." in name)
+    if left:
+        raise NewsMatchError(
+            f"The checkpoint '{name_or_path}' has {len(left)} weights that its config.json has no place for, first"
+            f" {left[0]}; put the config.json of these weights beside them."
+        )
+    return model.eval()
 
 
 def load_processor(name_or_path: str | Path, revision: str | None, config: "CLIPConfig") -> "CLIPProcessor":
@@ -107,7 +151,7 @@ def load_processor(name_or_path: str | Path, revision: str | None, config: "CLIP
     """
     from transformers import CLIPProcessor
 
-    with _explained(name_or_path):
+    with _explained(name_or_path, _PROCESSOR):
         processor = CLIPProcessor.from_pretrained(resolve_checkpoint(name_or_path), revision=revision, backend="pil")
     # a table of embeddings may be padded beyond the vocabulary, but not to twice its size
     size, rows = len(processor.tokenizer), config.text_config.vocab_size
@@ -116,13 +160,78 @@ def load_processor(name_or_path: str | Path, revision: str | None, config: "CLIP
             f"The tokenizer of '{name_or_path}' knows {size} tokens and the model {rows}; put the model's own"
             " tokenizer.json, or vocab.json and merges.txt, beside its weights."
         )
+    _check_pixels(name_or_path, processor, config.vision_config.image_size)
     return processor
 
 
-def _explained(name_or_path: str | Path) -> AbstractContextManager[None]:
-    return explain(
-        OSError,
-        ValueError,
-        SafetensorError,
-        sentence=lambda error: f"No CLIP checkpoint in '{name_or_path}': {first_sentence(error)}.",
-    )
+def _check_pixels(name_or_path: str | Path, processor: "CLIPProcessor", size: int) -> None:
+    """Try the image processor on a small picture: what it gives must be what the model reads."""
+    import numpy as np
+    import PIL.Image
+
+    image_processor = processor.image_processor
+    sides = [side for name in ("size", "crop_size") for side in _sides(getattr(image_processor, name, None))]
+    shape: tuple[float, ...] = (3, max(sides, default=0), max(sides, default=0))
+    sound = all(1 <= side <= max(_MAX_PIXELS, 4 * size) for side in sides)
+    if sound:
+        with _explained(name_or_path, _PROCESSOR), np.errstate(all="ignore"):
+            pixels = image_processor(PIL.Image.new("RGB", (4, 3), "gray"), return_tensors="pt")["pixel_values"][0]
+        shape = tuple(pixels.shape)
+        if not pixels.isfinite().all():
+            raise NewsMatchError(
+                f"The image processor of '{name_or_path}' makes pixels that are no numbers; its image_std is 0."
+            )
+    if shape != (3, size, size):
+        raise NewsMatchError(
+            f"The image processor of '{name_or_path}' makes pictures of {shape[-2]} x {shape[-1]} pixels and its model"
+            f" reads {size} x {size}; put the model's own preprocessor_config.json beside its weights."
+        )
+
+
+def _sides(size: Any) -> Iterator[float]:
+    """The lengths in pixels that a processor's setting names."""
+    # it is a mapping of transformers' own, which is no dict
+    values = dict(size).values() if size is not None else ()
+    return (value for value in values if isinstance(value, int | float) and value == value)  # no NaN
+
+
+def _explained(name_or_path: str | Path, files: str | None = None) -> AbstractContextManager[None]:
+    """A context that turns whatever transformers trips over in foreign files, named `files`, into one sentence."""
+    return explain(Exception, sentence=lambda error: _explanation(name_or_path, files, error))
+
+
+def _explanation(name_or_path: str | Path, files: str | None, error: Exception) -> str | None:
+    name = shortened(str(name_or_path))
+    if isinstance(error, ImportError):  # a package is missing, the checkpoint may be sound
+        return None
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return f"The checkpoint '{name}' needs more memory than there is; its config.json may not be its own."
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            f"The weights of '{name}' are a pickle (pytorch_model.bin) of more than tensors, which could run foreign"
+            " code and is not opened; save them as safetensors."
+        )
+    if "ignore_mismatched_sizes" in str(error):
+        return (
+            f"The weights of '{name}' are of other sizes than its config.json says; put the config.json of these"
+            " weights beside them."
+        )
+    if files and is_local(name_or_path):
+        return f"The {files} of '{name}' cannot be read ({_said(error)}); put the model's own beside its weights."
+    return no_checkpoint(name_or_path, error)
+
+
+def _said(error: Exception) -> str:
+    """What an error says, with its kind where it is a key alone."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    said = first_sentence(error)
+    return f"{type(error).__name__} {said}" if isinstance(error, KeyError) else said
+
+
+def no_checkpoint(name_or_path: str | Path, error: Exception) -> str:
+    """The sentence for a checkpoint that cannot be read; a name that is no folder may have been meant for either."""
+    name, said = shortened(str(name_or_path)), _said(error)
+    if Path(resolve_checkpoint(name_or_path)).exists():
+        return f"No CLIP checkpoint in '{name}': {said}."
+    return f"There is neither a folder '{name}' nor a checkpoint of that name on the Hub that can be read ({said})."

@@ -17,7 +17,7 @@ from yaml import YAMLError
 
 from ..errors import NewsMatchError, first_sentence
 from ..utils.files import sha256
-from .loading import load_clip, resolve_checkpoint
+from .loading import load_config, load_model, no_checkpoint, resolve_checkpoint
 
 # PyTorch takes a second to import and is only needed where a model is
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ _DTYPES = {
 _IMAGE_FILES = ("processor_config.json", "preprocessor_config.json")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 # What `CLIPProcessor.from_pretrained` reads beside these, as far as it is there.
-_OTHER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+_TEXT_FILES = (
+    *_TOKENIZER_FILES,
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+)
 
 
 class Weights:
@@ -88,10 +91,9 @@ def open_weights(name_or_path: str | Path, revision: str | None = None) -> Itera
     Raises:
         [`NewsMatchError`]: when there is no such checkpoint, it is no CLIP, or its file is damaged.
     """
-    checkpoint = resolve_checkpoint(name_or_path)
     files = weight_files(name_or_path, revision)
     if not files:
-        model, _ = load_clip(checkpoint, revision, dtype="auto")
+        model = load_model(name_or_path, revision, "auto", load_config(name_or_path, revision))
         yield Weights(str(name_or_path), {name: _as_array(t) for name, t in model.state_dict().items()}, revision)
         return
     arrays = {name: array for file in files for name, array in _mapped(file).items()}
@@ -140,8 +142,10 @@ def weight_files(name_or_path: str | Path, revision: str | None = None) -> list[
         return []
     try:
         shards = dict.fromkeys(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NewsMatchError(f"{index} is damaged ({error!r}); download or save it again.") from error
+        if not all(isinstance(name, str) and Path(name).name == name for name in shards):
+            raise ValueError("a shard is no file beside it")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise NewsMatchError(f"{index} is damaged ({_reason(error)}); download or save it again.") from error
     paths = []
     for name in shards:
         path = _find(checkpoint, name, revision)
@@ -232,7 +236,7 @@ def _write_file(file: Path, layout: Mapping[str, np.ndarray], pieces: Callable[[
                 stream.write(np.ascontiguousarray(piece).view(np.uint8).data)
 
 
-def copy_settings(weights: Weights, folder: Path, dtype: str | None = None) -> None:
+def copy_settings(weights: Weights, folder: Path, dtype: str | None = None, other: Weights | None = None) -> None:
     """Copy the configuration, tokenizer and processor that belong to `weights` into `folder`, as they are.
 
     Args:
@@ -242,24 +246,24 @@ def copy_settings(weights: Weights, folder: Path, dtype: str | None = None) -> N
             Where to.
         dtype (`str`, *optional*):
             What the weights in `folder` are of, when that is another than theirs: `from_pretrained` goes by it.
+        other ([`Weights`], *optional*):
+            A checkpoint of the same model, whose processor or tokenizer is taken when `weights` has none.
 
     Raises:
         [`NewsMatchError`]: when a file is missing without which the result would not load.
     """
-    checkpoint = resolve_checkpoint(weights.source)
-    names = ("config.json", *_IMAGE_FILES, *_TOKENIZER_FILES, *_OTHER_FILES)
-    files = {name: file for name in names if (file := _find(checkpoint, name, weights.revision))}
-    if not any(name in files for name in _IMAGE_FILES):
+    sources = [weights] if other is None else [weights, other]
+    settings = _settings(weights, ("config.json",))
+    images = next((found for source in sources if (found := _settings(source, _IMAGE_FILES))), {})
+    tokenizer = next((found for source in sources if _is_tokenizer(found := _settings(source, _TEXT_FILES))), {})
+    who = f"'{weights.source}' has no" if other is None else f"Neither '{weights.source}' nor '{other.source}' has a"
+    if not images:
+        raise NewsMatchError(f"{who} {' or '.join(_IMAGE_FILES)}; put the model's own beside its weights.")
+    if not tokenizer:
         raise NewsMatchError(
-            f"'{weights.source}' has no {' or '.join(_IMAGE_FILES)}; put the model's own beside its weights."
+            f"{who} tokenizer; put the model's own tokenizer.json, or vocab.json and merges.txt, beside its weights."
         )
-    tokenizer, *parts = _TOKENIZER_FILES
-    if tokenizer not in files and not all(name in files for name in parts):
-        raise NewsMatchError(
-            f"'{weights.source}' has no tokenizer; put the model's own tokenizer.json, or vocab.json and merges.txt,"
-            " beside its weights."
-        )
-    for name, file in files.items():
+    for name, file in {**settings, **images, **tokenizer}.items():
         shutil.copyfile(file, folder / name)
     if dtype is not None:
         config = raw_config(weights)
@@ -269,6 +273,17 @@ def copy_settings(weights: Weights, folder: Path, dtype: str | None = None) -> N
                 section.pop("dtype", None)
         config["dtype"] = dtype
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _settings(weights: Weights, names: Iterable[str]) -> dict[str, Path]:
+    """Those of some files that a checkpoint has, by name."""
+    checkpoint = resolve_checkpoint(weights.source)
+    return {name: file for name in names if (file := _find(checkpoint, name, weights.revision))}
+
+
+def _is_tokenizer(files: Mapping[str, Path]) -> bool:
+    whole, *parts = _TOKENIZER_FILES
+    return whole in files or all(name in files for name in parts)
 
 
 def raw_config(weights: Weights) -> dict[str, Any]:
@@ -282,8 +297,8 @@ def raw_config(weights: Weights) -> dict[str, Any]:
         raise NewsMatchError(f"No CLIP checkpoint in '{weights.source}': it has no config.json.")
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise NewsMatchError(f"{file} is no configuration: {first_sentence(error)}.") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise NewsMatchError(f"{file} is no configuration: {_reason(error)}.") from error
 
 
 def base_of(weights: Weights) -> str | None:
@@ -291,18 +306,21 @@ def base_of(weights: Weights) -> str | None:
     checkpoint = Path(resolve_checkpoint(weights.source))
     for file in (checkpoint / "newsmatch.json", checkpoint.parent / "newsmatch.json"):
         try:
-            return json.loads(file.read_text(encoding="utf-8"))["base_model"]["id"]
-        except (OSError, ValueError, KeyError, TypeError):
+            base = json.loads(file.read_text(encoding="utf-8"))["base_model"]["id"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
+        if base is None or isinstance(base, str):
+            return base
     card = _find(str(checkpoint), "README.md", weights.revision)
     try:
         base = (metadata_load(card) or {}).get("base_model") if card else None
-    except (ValueError, YAMLError):
+    except (OSError, ValueError, YAMLError, RecursionError):
         base = None
     if isinstance(base, list):
         base = base[0] if base else None
     # where transformers wrote it until version 5
-    return base or raw_config(weights).get("_name_or_path") or None
+    base = base or raw_config(weights).get("_name_or_path") or None
+    return base if isinstance(base, str) else None
 
 
 def check_replaceable(folder: str | Path) -> None:
@@ -336,5 +354,9 @@ def _find(checkpoint: str, name: str, revision: str | None) -> Path | None:
             _raise_exceptions_for_connection_errors=False,
         )
     except (OSError, ValueError) as error:
-        raise NewsMatchError(f"No checkpoint in '{checkpoint}': {first_sentence(error)}.") from error
+        raise NewsMatchError(no_checkpoint(checkpoint, error)) from error
     return Path(file) if file else None
+
+
+def _reason(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else first_sentence(error)
