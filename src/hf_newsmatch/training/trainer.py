@@ -44,7 +44,7 @@ from .gradient_cache import backward_in_chunks
 from .lora import add_lora, merged
 from .losses import contrastive_loss
 from .publishing import PublishingMixin, named_base_model
-from .sampler import DistinctBatchSampler
+from .sampler import DistinctBatchSampler, set_sampler_epoch
 
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
 # that it depends neither on the batch size of evaluation nor on the number of processes.
@@ -192,6 +192,11 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         batch_size = self.args.train_batch_size * self.args.world_size
         return DistinctBatchSampler(dataset["image_id"][:], texts, batch_size, seed)
+
+    def _run_epoch(self, model, epoch, train_dataloader, **kwargs):
+        # accelerate's own set_epoch stops short of a sampler inside its wrappers for skipping and for several processes
+        set_sampler_epoch(train_dataloader, epoch)
+        return super()._run_epoch(model=model, epoch=epoch, train_dataloader=train_dataloader, **kwargs)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         chunk_size = self.args.contrastive_chunk_size
