@@ -48,6 +48,24 @@ def test_a_record_from_before_early_stopping_has_the_same_recipe():
     assert {recipe[name] for name in new} == {None}
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("train_sampling_strategy", "sequential"),
+        ("eval_delay", 2),
+        ("bf16_full_eval", True),
+        ("fp16_full_eval", True),
+        ("ignore_data_skip", True),
+        ("accelerator_config", {"use_seedable_sampler": False}),
+    ],
+)
+def test_what_older_recipes_lack_counts_where_it_is_given(name, value):
+    options = {"output_dir": "x", "use_cpu": True}
+    plain, other = ContrastiveTrainingArguments(**options), ContrastiveTrainingArguments(**options, **{name: value})
+    assert name not in plain.recipe()
+    assert other.recipe().keys() - plain.recipe().keys() == {name}
+
+
 def test_a_resumed_training_counts_on_from_the_evaluations_before():
     assert ContrastiveTrainingArguments("x", early_stopping_patience=2).restore_callback_states_from_checkpoint
     assert not ContrastiveTrainingArguments("x").restore_callback_states_from_checkpoint

@@ -85,3 +85,8 @@ def test_two_processes_that_are_resumed_end_the_same(folders, case, step):
     whole, resumed = (load_file(run / name / "final.safetensors") for name in ("whole", f"from {step}"))
     for name, tensor in whole.items():
         assert (tensor == resumed[name]).all(), name
+    logs = [json.loads((run / name / "log.json").read_text()) for name in ("whole", f"from {step}")]
+    whole, resumed = ([entry["loss"] for entry in log if "loss" in entry] for log in logs)
+    assert len(whole) == 2
+    assert resumed == pytest.approx(whole, abs=1e-5)
+    assert logs[1][-1]["train_loss"] == pytest.approx(sum(whole) / 2, abs=1e-5)

@@ -29,7 +29,7 @@ CASES = {
     "one tower": {"train_towers": "text", "unfreeze_last_layers": 1, "layerwise_lr_decay": 0.5},
     "one incomplete batch": {"count": 7},
 }
-# Trainings that are resumed, with batches of 16 pairs a process or less: three steps an epoch, the last of them sometimes half.
+# Trainings that are resumed, of three steps an epoch, the last of which accumulates fewer batches in one case.
 RESUMED = {
     "plain": {},
     "accumulation": {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 8},

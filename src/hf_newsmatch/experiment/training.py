@@ -21,8 +21,10 @@ from ..training.checkpointing import checkpoint_defect, last_checkpoint
 from ..training.trainer import ContrastiveTrainer
 from ..utils.files import atomic_path
 from .folder import Experiment
+from .layout import Layout
 from .publishing import push, take_push
-from .record import TrainRecord
+from .record import RECORD, Record, TrainRecord
+from .replacing import discard, is_replacing, put_back, set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +82,15 @@ def train(
     with training_args.main_process_first(desc="the data"):
         experiment, data = Experiment.create(output_dir, data_args, model_args, training_args.recipe())
     if checkpoint is not None:
-        experiment.check_continues(Experiment.open(output_dir))
+        try:
+            experiment.check_continues(_origin(checkpoint, output_dir))
+        except NewsMatchError:
+            if training_args.resume_from_checkpoint is not None or not train_args.overwrite:
+                raise
+            checkpoint = None  # of another attempt to replace what was there
+    # a checkpoint of elsewhere goes on here as a training of this folder's
+    begins = checkpoint is None or _is_another_training(experiment, train_args.overwrite)
+    if checkpoint is not None:
         logger.info("Going on from %s.", checkpoint)
     for name, split in experiment.record.data.split.splits.items():
         text = f"{split.rows} pairs with {split.pictures} pictures"
@@ -102,17 +112,26 @@ def train(
         # what would stop the push stops it now, not after the training
         find_license(experiment.record.base_model, card_args, push_args.hub_token)
         open_repo(push_args.hub_model_id, push_args.hub_private_repo, push_args.hub_token)
-    if first and checkpoint is None:
+    if first and begins:
+        if train_args.overwrite:
+            set_aside(experiment.layout)
         experiment.start()
     trainer.accelerator.wait_for_everyone()
+    trainer.origin = experiment.record.to_json()
     trainer.add_callback(SaveOnSigtermCallback())
     try:
         result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        if first:
+            keep_fine_tuned(experiment, trainer, result, **dataclasses.asdict(train_args))
+            discard(experiment.layout)
     except TrainingStopped:
         _close(trainer)
         raise
-    if first:
-        keep_fine_tuned(experiment, trainer, result, **dataclasses.asdict(train_args))
+    except BaseException:
+        if first and is_replacing(experiment.layout) and last_checkpoint(output_dir) is None:
+            put_back(experiment.layout)
+            logger.warning("What was in %s before is back in its place.", output_dir)
+        raise
     _close(trainer)
     training = Training(experiment, trainer.state, first)
     if first and push_args:
@@ -156,13 +175,47 @@ def _checkpoint_to_resume(output_dir: Path, named: str | None, overwrite: bool) 
         if defect := checkpoint_defect(named):
             raise NewsMatchError(f"--resume_from_checkpoint {named} is no checkpoint of a training: {defect}.")
         return named
-    if overwrite:
+    if overwrite and not is_replacing(Layout(output_dir)):
         return None
     if (output_dir / "fine_tuned").exists():
         raise NewsMatchError(
             f"{output_dir} holds a fine-tuned model; train again with --overwrite, or name another --output_dir."
         )
     return last_checkpoint(output_dir)
+
+
+def _origin(checkpoint: str | Path, output_dir: Path) -> Experiment:
+    """The experiment as it was when the training of a checkpoint began.
+
+    Checkpoints say it themselves; those that older versions made do not, and have the record of their folder.
+    """
+    checkpoint = Path(checkpoint)
+    if (checkpoint / RECORD).is_file():
+        return Experiment(checkpoint.parent, Record.load(checkpoint / RECORD))
+    folder = checkpoint.absolute().parent
+    if not (folder / RECORD).is_file():
+        raise NewsMatchError(
+            f"{checkpoint} does not say what it was trained with, and no {RECORD} lies in {folder}; leave out"
+            " --resume_from_checkpoint."
+        )
+    return Experiment.open(output_dir if folder == output_dir.absolute() else folder)
+
+
+def _is_another_training(experiment: Experiment, overwrite: bool) -> bool:
+    """Whether the folder holds no experiment yet, or another one that is to be replaced.
+
+    Raises:
+        [`NewsMatchError`]: when it holds another one that is not.
+    """
+    if not experiment.layout.record.is_file():
+        return True
+    try:
+        experiment.check_continues(Experiment.open(experiment.output_dir))
+    except NewsMatchError:
+        if not overwrite:
+            raise
+        return True
+    return False
 
 
 def _close(trainer: ContrastiveTrainer) -> None:

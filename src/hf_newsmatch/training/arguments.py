@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.trainer_pt_utils import AcceleratorConfig
 
 from ..configs import ContrastiveOptions
 from ..errors import NewsMatchError
@@ -18,6 +19,12 @@ _RECIPE = {
     *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "max_grad_norm"),
     *("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16", "tf32"),
     *("eval_strategy", "eval_steps", "load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+}
+_LOADING = "accelerator_config"
+# More of them, which older records lack: they are left out while they have their default.
+_LATER_RECIPE = {
+    *("train_sampling_strategy", "eval_delay", "bf16_full_eval", "fp16_full_eval", "ignore_data_skip"),
+    *("eval_on_start", "full_determinism", _LOADING, "optim_target_modules"),
 }
 # Optimizers of transformers that group the weights themselves, from the whole model.
 _OWN_GROUPS = ("galore", "apollo", "lomo", "adalomo")
@@ -86,7 +93,11 @@ class ContrastiveTrainingArguments(ContrastiveOptions, TrainingArguments):
         """The options that the final weights depend on, by name; a resumed training must have the same."""
         own = {item.name for item in fields(self)} - {item.name for item in fields(TrainingArguments)}
         own -= {"cache_images", "contrastive_chunk_size"}  # these change how it is computed, not what
-        values = {name: value for name, value in self.to_dict().items() if name in own | _RECIPE}
+        given = self.to_dict()
+        values = {name: value for name, value in given.items() if name in own | _RECIPE}
+        loading = {name: value for name, value in AcceleratorConfig().to_dict().items() if name in given[_LOADING]}
+        plain = {**recipe_defaults(), _LOADING: loading}
+        values |= {name: given[name] for name in sorted(_LATER_RECIPE) if given.get(name) != plain[name]}
         # two processes with half the batch are one with the whole
         return {**values, "train_batch_size": self.per_device_train_batch_size * self.world_size}
 

@@ -46,7 +46,9 @@ class ThroughputCallback(TrainerCallback):
 
     def __init__(self) -> None:
         self.pairs, self.since = 0, 0.0
-        self.epoch_began, self.epoch_time = 0.0, None
+        self.epoch_began: float | None = None
+        self.epoch_time: float | None = None
+        self.epoch_before = 0.0  # of a resumed epoch, the seconds before
 
     def count(self, pairs: int) -> None:
         """Add the pairs of a batch of this process."""
@@ -69,12 +71,16 @@ class ThroughputCallback(TrainerCallback):
             measured["epoch_time"], self.epoch_time = round(self.epoch_time, 3), None
         return measured
 
+    def epoch_seconds(self) -> float:
+        """The seconds of the epoch so far; 0 between two epochs."""
+        return 0.0 if self.epoch_began is None else time.perf_counter() - self.epoch_began + self.epoch_before
+
     def on_epoch_begin(self, args, state, control, **kwargs):
         self.epoch_began = self.since = time.perf_counter()
         self.pairs = 0
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        self.epoch_time = time.perf_counter() - self.epoch_began
+        self.epoch_time, self.epoch_began, self.epoch_before = self.epoch_seconds(), None, 0.0
 
 
 class SaveAfterEvaluationCallback(TrainerCallback):

@@ -3,9 +3,10 @@
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from ..errors import NewsMatchError
 from ..metrics import score
 from ..models.loading import load_clip
 from ..retrieval.ranking import rank
+from ..utils.files import write_json
 from .arguments import ContrastiveTrainingArguments, refuse_unlaunched_gpus
 from .callbacks import (
     ClampLogitScaleCallback,
@@ -36,7 +38,7 @@ from .callbacks import (
     SaveAfterEvaluationCallback,
     ThroughputCallback,
 )
-from .checkpointing import UNFINISHED, explained_writing, publish
+from .checkpointing import ORIGIN_NAME, UNFINISHED, Unlogged, explained_writing, publish
 from .collator import ContrastiveCollator
 from .finite import check_finite, check_weights
 from .freezing import freeze, parameter_groups
@@ -135,6 +137,8 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
         self.text_fields = list(text_fields)
         self.throughput = ThroughputCallback()
         self._saving = False
+        # the record of an experiment, for its checkpoints
+        self.origin: Mapping[str, Any] | None = None
         self.add_callback(ClampLogitScaleCallback())
         self.add_callback(DisableInputGradsCallback())
         self.add_callback(self.throughput)
@@ -193,10 +197,42 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
         batch_size = self.args.train_batch_size * self.args.world_size
         return DistinctBatchSampler(dataset["image_id"][:], texts, batch_size, seed)
 
-    def _run_epoch(self, model, epoch, train_dataloader, **kwargs):
-        # accelerate's own set_epoch stops short of a sampler inside its wrappers for skipping and for several processes
+    def _run_epoch(self, model, epoch, train_dataloader, resume_from_checkpoint=None, epochs_trained=0, **kwargs):
+        # accelerate's own set_epoch stops short of a sampler inside its wrappers for skipping and several processes
         set_sampler_epoch(train_dataloader, epoch)
-        return super()._run_epoch(model=model, epoch=epoch, train_dataloader=train_dataloader, **kwargs)
+        if resume_from_checkpoint is not None and epoch == epochs_trained:
+            self._count_in(Unlogged.read(resume_from_checkpoint))
+        return super()._run_epoch(
+            model=model,
+            epoch=epoch,
+            train_dataloader=train_dataloader,
+            resume_from_checkpoint=resume_from_checkpoint,
+            epochs_trained=epochs_trained,
+            **kwargs,
+        )
+
+    def _unlogged(self) -> Unlogged:
+        return Unlogged(
+            self.accelerator.gather(self._tr_loss.detach()).mean().item(),
+            self._globalstep_last_logged,
+            self._total_loss_scalar,
+            self.throughput.epoch_seconds(),
+        )
+
+    def _count_in(self, unlogged: Unlogged | None) -> None:
+        """Let the next entry of the log be about all its steps, those before the checkpoint included."""
+        if unlogged is not None:
+            self._tr_loss += unlogged.loss
+            self._globalstep_last_logged, self._total_loss_scalar = unlogged.since, unlogged.total
+            self.throughput.epoch_before = unlogged.epoch_time
+
+    def _finalize_training(self, trial, num_train_samples, start_time):
+        # Trainer divides all losses by the steps of this call, which may have begun at a checkpoint
+        steps, own = self.state.global_step, self.state.global_step - self._initial_global_step
+        if own:
+            self._total_loss_scalar *= own / steps
+            self._tr_loss *= own / steps
+        return super()._finalize_training(trial, num_train_samples, start_time)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         chunk_size = self.args.contrastive_chunk_size
@@ -319,6 +355,7 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
             self._saving = True
             try:
                 super()._save_checkpoint(model, trial)
+                self._save_origin(run_dir / UNFINISHED / name)
             finally:
                 self._saving = False
             if self.state.best_global_step == self.state.global_step:
@@ -335,6 +372,14 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
             if self.args.should_save:
                 best = self.state.best_model_checkpoint
                 rotate_checkpoints(str(run_dir), self.args.save_total_limit, best, use_mtime=True)
+
+
+    def _save_origin(self, folder: Path) -> None:
+        unlogged = self._unlogged()  # asks all processes
+        if self.args.should_save:
+            unlogged.write(folder)
+            if self.origin is not None:
+                write_json(self.origin, folder / ORIGIN_NAME)
 
 
 def _fit_the_only_batch(size: int, args: ContrastiveTrainingArguments) -> None:
