@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from .commands import ALIASES, COMMANDS
-from .errors import program
+from .errors import leave_interrupted, program
 from .version import __version__
 
 
@@ -28,7 +28,10 @@ def main() -> None:
         sys.exit(2)
     # what the command's error lines begin with
     sys.argv[:2] = [f"{name} {command}"]
-    import_module(f"hf_newsmatch.commands.{command}").main()
+    try:
+        import_module(f"hf_newsmatch.commands.{command}").main()
+    except KeyboardInterrupt:  # before the command can answer it
+        leave_interrupted()
 
 
 def overview(name: str) -> str:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 # What an extra of the package brings, by the name that is imported.
 EXTRAS = {
@@ -75,6 +76,12 @@ def program() -> str:
     return Path(sys.argv[0]).name
 
 
+def leave_interrupted() -> NoReturn:
+    """End after Ctrl-C with exit code 130 and one line, as a shell expects it."""
+    print(f"{program()}: interrupted; the same command goes on from what is saved, or starts again.", file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)
+
+
 def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
     """Let a command's `main` end with exit code 2 and one sentence, no traceback, on a [`NewsMatchError`].
 
@@ -87,17 +94,35 @@ def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
     def wrapper(*args, **kwargs):
         # as after Ctrl-C, temporary files are removed on the way out
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        interrupted = False
+
+        def interrupt(*_: object) -> None:
+            nonlocal interrupted
+            interrupted = True
+            raise KeyboardInterrupt
+
+        before_interrupt = signal.getsignal(signal.SIGINT)
+        if before_interrupt is signal.default_int_handler:  # a shell has background jobs ignore it
+            signal.signal(signal.SIGINT, interrupt)
         try:
             with needs_extra():
                 return main(*args, **kwargs)
-        except NewsMatchError as error:
+        except (NewsMatchError, OSError) as error:
+            if interrupted:
+                leave_interrupted()
             message = str(error)
-        except OSError as error:
-            message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            if isinstance(error, OSError) and error.filename:
+                message = f"{error.filename}: {error.strerror}"
         except KeyboardInterrupt:
-            sys.exit(128 + signal.SIGINT)
+            leave_interrupted()
+        except Exception:
+            if interrupted:  # a library made another error of it, as extension modules do while they are imported
+                leave_interrupted()
+            raise
         finally:
             signal.signal(signal.SIGTERM, before)
+            if before_interrupt is signal.default_int_handler:
+                signal.signal(signal.SIGINT, before_interrupt)
         print(f"{program()}: error: {message}", file=sys.stderr)
         sys.exit(2)
 

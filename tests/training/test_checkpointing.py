@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments, NewsMatchError
-from hf_newsmatch.training.callbacks import SaveOnSigtermCallback, TrainingStopped
+from hf_newsmatch.training.callbacks import SaveOnSignalCallback, TrainingStopped
 from hf_newsmatch.training.checkpointing import UNFINISHED, checkpoint_defect, explained_writing, last_checkpoint
 from tests.utils.news import make_model, make_pairs
 
@@ -143,7 +143,7 @@ def test_sigterm_saves_and_stops(tmp_path, processor, data, undisturbed, step):
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(TrainingStopped) as stopped:
-        start(tmp_path, processor, data, At(step, terminate), SaveOnSigtermCallback())
+        start(tmp_path, processor, data, At(step, terminate), SaveOnSignalCallback())
     assert signal.getsignal(signal.SIGTERM) is before
     assert stopped.value.checkpoint == str(tmp_path / "run" / f"checkpoint-{step}")
     assert last_checkpoint(tmp_path / "run") == tmp_path / "run" / f"checkpoint-{step}"
@@ -174,7 +174,7 @@ def test_a_second_sigterm_ends_at_once(tmp_path, processor, data):
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    assert in_child(start, tmp_path, processor, data, At(1, terminate_twice), SaveOnSigtermCallback()) == 143
+    assert in_child(start, tmp_path, processor, data, At(1, terminate_twice), SaveOnSignalCallback()) == 143
     assert last_checkpoint(tmp_path / "run") is None
 
 

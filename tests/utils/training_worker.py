@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from transformers.utils import is_peft_available
 
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments
-from hf_newsmatch.training.callbacks import SaveOnSigtermCallback, TrainingStopped
+from hf_newsmatch.training.callbacks import SaveOnSignalCallback, TrainingStopped
 from hf_newsmatch.training.checkpointing import last_checkpoint
 from tests.utils.news import make_model, make_pairs, make_processor
 
@@ -61,7 +61,7 @@ def stop_and_go_on(folder: Path) -> None:
     """The plain case, but SIGTERM comes to the last process alone at its second step; then all go on."""
     trainer = make_trainer(folder)
     trainer.add_callback(Terminate())
-    trainer.add_callback(SaveOnSigtermCallback())
+    trainer.add_callback(SaveOnSignalCallback())
     with pytest.raises(TrainingStopped, match=r"checkpoint-2$"):
         trainer.train()
     trainer = make_trainer(folder)

@@ -16,7 +16,7 @@ from ..hub.push import open_repo
 from ..models.weights import save_checkpoint, weights_sha256
 from ..training.arguments import ContrastiveTrainingArguments, refuse_unlaunched_gpus
 from ..training.building import build_trainer
-from ..training.callbacks import SaveOnSigtermCallback, TrainingStopped
+from ..training.callbacks import SaveOnSignalCallback, TrainingStopped
 from ..training.checkpointing import checkpoint_defect, last_checkpoint
 from ..training.trainer import ContrastiveTrainer
 from ..utils.files import atomic_path
@@ -69,7 +69,7 @@ def train(
 
     Raises:
         [`NewsMatchError`]: on data, a checkpoint or options that cannot be used, and when a fine-tuned model is there.
-        [`TrainingStopped`]: on SIGTERM, once a checkpoint is saved.
+        [`TrainingStopped`]: on SIGTERM or Ctrl-C, once a checkpoint is saved.
     """
     train_args, card_args = train_args or TrainArguments(), card_args or CardArguments()
     refuse_unlaunched_gpus(training_args)
@@ -118,7 +118,8 @@ def train(
         experiment.start()
     trainer.accelerator.wait_for_everyone()
     trainer.origin = experiment.record.to_json()
-    trainer.add_callback(SaveOnSigtermCallback())
+    saving = SaveOnSignalCallback()
+    trainer.add_callback(saving)
     try:
         result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         if first:
@@ -132,6 +133,8 @@ def train(
             put_back(experiment.layout)
             logger.warning("What was in %s before is back in its place.", output_dir)
         raise
+    finally:
+        saving.restore()
     _close(trainer)
     training = Training(experiment, trainer.state, first)
     if first and push_args:

@@ -166,6 +166,12 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
             )
         return optimizer, kwargs
 
+    def check_optimizer(self) -> None:
+        """Make an optimizer and forget it: what stops that, such as a missing package, is better known early."""
+        if not (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+            self.create_optimizer()
+            self.optimizer = None
+
     def finished_model(self) -> CLIPModel:
         """The model as trained, an ordinary CLIP: with LoRA a copy into which the adapters are merged."""
         return merged(self.accelerator.unwrap_model(self.model))
@@ -372,7 +378,6 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
             if self.args.should_save:
                 best = self.state.best_model_checkpoint
                 rotate_checkpoints(str(run_dir), self.args.save_total_limit, best, use_mtime=True)
-
 
     def _save_origin(self, folder: Path) -> None:
         unlogged = self._unlogged()  # asks all processes
