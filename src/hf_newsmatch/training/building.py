@@ -40,7 +40,7 @@ def build_trainer(
         [`NewsMatchError`]: when there is no such checkpoint, an option needs a package that is not installed, or the
             data are too few.
     """
-    model, processor = load_clip(model_name_or_path, revision)
+    model, processor = load_clip(model_name_or_path, revision, strict=True)
     with explain(
         ImportError,  # how transformers reports the missing package of an option
         RuntimeError,

@@ -143,7 +143,7 @@ class SaveOnSignalCallback(TrainerCallback):
             owner = os.getpid()
 
             def note(number: int, *_: object) -> None:
-                # a worker of the data loader has inherited this handler: Ctrl-C reaches it too, but its batch is needed
+                # a worker of the data loader has inherited this: Ctrl-C reaches it too, but its batch is needed
                 if os.getpid() != owner:
                     if number == signal.SIGINT:
                         return

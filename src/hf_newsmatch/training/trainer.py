@@ -24,9 +24,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from ..data.image_cache import cache_pictures
-from ..data.images import undecoded
 from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
-from ..errors import NewsMatchError
+from ..errors import NewsMatchError, first_sentence
 from ..metrics import score
 from ..models.loading import load_clip
 from ..retrieval.ranking import rank
@@ -40,9 +39,11 @@ from .callbacks import (
 )
 from .checkpointing import ORIGIN_NAME, UNFINISHED, Unlogged, explained_writing, publish
 from .collator import ContrastiveCollator
+from .datasets import check_distinct, fit_the_only_batch, with_files
 from .finite import check_finite, check_weights
 from .freezing import freeze, parameter_groups
 from .gradient_cache import backward_in_chunks
+from .health import LearningCheck
 from .lora import add_lora, merged
 from .losses import contrastive_loss
 from .publishing import PublishingMixin, named_base_model
@@ -100,10 +101,11 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
         # every checkpoint holds the arguments in clear
         self._hub_token, args.hub_token = args.hub_token, None
         if train_dataset is not None:
-            _fit_the_only_batch(len(train_dataset), args)
+            fit_the_only_batch(len(train_dataset), args)
+            check_distinct(train_dataset, text_fields)
         if isinstance(model, str | os.PathLike):
             self.base_model = named_base_model(str(model), None)
-            model, own_processor = load_clip(model)
+            model, own_processor = load_clip(model, strict=True)
             self.base_model.revision = getattr(model.config, "_commit_hash", None)
             processing_class = own_processor if processing_class is None else processing_class
         else:
@@ -127,8 +129,8 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
             model=model,
             args=args,
             data_collator=data_collator or ContrastiveCollator(processing_class, text_fields),
-            train_dataset=_undecoded(train_dataset),
-            eval_dataset=_undecoded(eval_dataset),
+            train_dataset=with_files(train_dataset),
+            eval_dataset=with_files(eval_dataset),
             processing_class=processing_class,
             compute_metrics=self._retrieval_metrics,
             **kwargs,
@@ -137,6 +139,7 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
         self.text_fields = list(text_fields)
         self.throughput = ThroughputCallback()
         self._saving = False
+        self._learning: LearningCheck | None = None
         # the record of an experiment, for its checkpoints
         self.origin: Mapping[str, Any] | None = None
         self.add_callback(ClampLogitScaleCallback())
@@ -169,8 +172,17 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
     def check_optimizer(self) -> None:
         """Make an optimizer and forget it: what stops that, such as a missing package, is better known early."""
         if not (self.is_deepspeed_enabled or self.is_fsdp_enabled):
-            self.create_optimizer()
-            self.optimizer = None
+            try:
+                self.create_optimizer()
+                self.create_scheduler(num_training_steps=max(self.args.max_steps, 1), optimizer=self.optimizer)
+            except TypeError as error:  # of a keyword that it does not know
+                raise NewsMatchError(
+                    f"--lr_scheduler_kwargs or --optim_args name what --lr_scheduler_type"
+                    f" {self.args.lr_scheduler_type.value} or --optim {self.args.optim.value} does not take"
+                    f" ({first_sentence(error)})."
+                ) from error
+            finally:
+                self.optimizer = self.lr_scheduler = None
 
     def finished_model(self) -> CLIPModel:
         """The model as trained, an ordinary CLIP: with LoRA a copy into which the adapters are merged."""
@@ -273,7 +285,27 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
     def _training_loss(self, image_embeds, text_embeds, ids) -> torch.Tensor:
         self.throughput.count(len(ids["article_ids"]))
         loss = self._loss(image_embeds, text_embeds, ids["image_ids"], ids["text_ids"], across_processes=True)
-        check_finite(loss, self.state.global_step + 1, ids["article_ids"], image_embeds, text_embeds)
+        step = self.state.global_step + 1
+        check_finite(loss, step, ids["article_ids"], image_embeds, text_embeds)
+        if self.is_in_train:
+            if self._learning is None:
+                self._learning = LearningCheck(self.state.max_steps)
+            image_ids, text_ids = ids["image_ids"], ids["text_ids"]
+            self._learning.check(
+                step,
+                loss,
+                image_embeds,
+                text_embeds,
+                image_ids,
+                text_ids,
+                # where all logits are equal
+                chance=lambda: self._loss(
+                    *(torch.zeros_like(embeds.detach()) for embeds in (image_embeds, text_embeds)),
+                    image_ids,
+                    text_ids,
+                    across_processes=True,
+                ),
+            )
         return loss
 
     def _loss(self, image_embeds, text_embeds, image_ids, text_ids, across_processes=False) -> torch.Tensor:
@@ -325,6 +357,7 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
         check_weights(self.accelerator.unwrap_model(self.model).named_parameters(), self.state.global_step)
 
     def train(self, *args, **kwargs):
+        self._learning = None
         if self.args.should_save:  # what a process that was killed while saving has left
             shutil.rmtree(Path(self.args.output_dir) / UNFINISHED, ignore_errors=True)
         self.accelerator.wait_for_everyone()
@@ -385,21 +418,3 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
             unlogged.write(folder)
             if self.origin is not None:
                 write_json(self.origin, folder / ORIGIN_NAME)
-
-
-def _fit_the_only_batch(size: int, args: ContrastiveTrainingArguments) -> None:
-    """Lower the batch size to `size` pairs when they are fewer: an incomplete last batch is dropped, but not the only.
-
-    Several processes then get equally many pairs each, none of them twice.
-    """
-    if size < 2 * args.world_size:
-        raise NewsMatchError(
-            f"Contrastive training needs at least two pairs in each process, {2 * args.world_size} in all, not"
-            f" {size}; give more training data."
-        )
-    args.per_device_train_batch_size = min(args.per_device_train_batch_size, size // args.world_size)
-
-
-def _undecoded(dataset):
-    """The same data with pictures left as files: the collator decodes them, in its workers and with our checks."""
-    return dataset if dataset is None or "image" not in dataset.column_names else undecoded(dataset)
