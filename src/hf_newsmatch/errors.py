@@ -76,6 +76,38 @@ def program() -> str:
     return Path(sys.argv[0]).name
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a command. An interpreter that has seen a plain `KeyboardInterrupt` may end by the signal, not by 130."""
+
+
+class _Interruption:
+    """Takes Ctrl-C over from Python, and remembers that it came."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self.before = signal.getsignal(signal.SIGINT)
+        if self.is_ours:
+            signal.signal(signal.SIGINT, self._come)
+
+    @property
+    def is_ours(self) -> bool:
+        # a shell has background jobs ignore it, and a test or a notebook may have a handler of its own
+        return self.before in (signal.default_int_handler, interrupt)
+
+    def _come(self, *_: object) -> None:
+        self.came = True
+        raise Interrupted
+
+    def end(self) -> None:
+        if self.is_ours:
+            signal.signal(signal.SIGINT, self.before)
+
+
+def interrupt(*_: object) -> NoReturn:
+    """Answer Ctrl-C before a command has begun."""
+    raise Interrupted
+
+
 def leave_interrupted() -> NoReturn:
     """End after Ctrl-C with exit code 130 and one line, as a shell expects it."""
     print(f"{program()}: interrupted; the same command goes on from what is saved, or starts again.", file=sys.stderr)
@@ -94,21 +126,12 @@ def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
     def wrapper(*args, **kwargs):
         # as after Ctrl-C, temporary files are removed on the way out
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        interrupted = False
-
-        def interrupt(*_: object) -> None:
-            nonlocal interrupted
-            interrupted = True
-            raise KeyboardInterrupt
-
-        before_interrupt = signal.getsignal(signal.SIGINT)
-        if before_interrupt is signal.default_int_handler:  # a shell has background jobs ignore it
-            signal.signal(signal.SIGINT, interrupt)
+        interruption = _Interruption()
         try:
             with needs_extra():
                 return main(*args, **kwargs)
         except (NewsMatchError, OSError) as error:
-            if interrupted:
+            if interruption.came:
                 leave_interrupted()
             message = str(error)
             if isinstance(error, OSError) and error.filename:
@@ -116,13 +139,14 @@ def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             leave_interrupted()
         except Exception:
-            if interrupted:  # a library made another error of it, as extension modules do while they are imported
+            if (
+                interruption.came
+            ):  # a library made another error of it, as extension modules do while they are imported
                 leave_interrupted()
             raise
         finally:
             signal.signal(signal.SIGTERM, before)
-            if before_interrupt is signal.default_int_handler:
-                signal.signal(signal.SIGINT, before_interrupt)
+            interruption.end()
         print(f"{program()}: error: {message}", file=sys.stderr)
         sys.exit(2)
 

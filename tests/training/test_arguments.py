@@ -122,7 +122,7 @@ def test_half_precision_without_an_accelerator(tmp_path, name):
 
 @pytest.mark.skipif(importlib.util.find_spec("deepspeed") is not None, reason="DeepSpeed is installed")
 def test_a_package_that_is_missing(tmp_path):
-    with pytest.raises(ValueError, match="not installed .* install deepspeed"):
+    with pytest.raises(ValueError, match=r"not installed .* install deepspeed\."):
         ContrastiveTrainingArguments(str(tmp_path), use_cpu=True, deepspeed="zero2.json")
 
 

@@ -135,7 +135,8 @@ def interpolate(
 
     Raises:
         [`NewsMatchError`]: on an alpha outside [0, 1], a pattern without a match, a folder without a checkpoint, two
-            checkpoints that do not fit or hold values that are no numbers, or an `output_dir` that holds something else.
+            checkpoints that do not fit or hold values that are no numbers, or an `output_dir` that holds something
+            else.
     """
     choice = _patterns(alpha, alpha_vision, alpha_text, logit_scale_with, alphas, extrapolate)
     if dtype is not None and dtype not in DTYPES:
@@ -159,7 +160,7 @@ def interpolate(
                 for start in range(0, ends[1].size, _PIECE):
                     rows = slice(start, start + _PIECE)
                     for theta, end in zip((theta_0, theta_1), ends):
-                        _check_finite(name, end[rows], theta.source)
+                        check_finite(name, end[rows], theta.source)
                     piece = interpolate_array(ends[0][rows], ends[1][rows], alpha_of[name], layout[name].dtype)
                     yield piece
                     bar.update(piece.nbytes)
@@ -170,7 +171,12 @@ def interpolate(
     return Path(output_dir)
 
 
-def _check_finite(name: str, values: np.ndarray, source: str) -> None:
+def check_finite(name: str, values: np.ndarray, source: str) -> None:
+    """Refuse values of a weight that are NaN or infinite.
+
+    Raises:
+        [`NewsMatchError`]: naming the weight and the checkpoint, `source`.
+    """
     if _is_floating(values) and not np.isfinite(values).all():
         raise NewsMatchError(
             f"The weight {name} of {source} has values that are no finite numbers; download it or train it again."

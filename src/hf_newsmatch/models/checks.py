@@ -15,13 +15,12 @@ PREFIX = re.compile(r"^(?:(?:module|_orig_mod|clip)\.)+")
 # Buffers that older versions of transformers saved among the weights.
 _BUFFER = "position_ids"
 ADAPTER_CONFIG = "adapter_config.json"
+_OPEN_CLIP = "is laid out by open_clip; name the same model in transformers' layout, with a config.json of CLIP"
 # Files that tell the layout of another library, and what to do about it.
 _LAYOUTS = {
     "modules.json": "is laid out by sentence-transformers; name the CLIP inside it, such as its folder 0_CLIPModel",
-    "open_clip_config.json": "is laid out by open_clip; name the same model in transformers' layout, with a config.json"
-    " of CLIP",
-    "open_clip_model.safetensors": "is laid out by open_clip; name the same model in transformers' layout, with a"
-    " config.json of CLIP",
+    "open_clip_config.json": _OPEN_CLIP,
+    "open_clip_model.safetensors": _OPEN_CLIP,
 }
 _OPENAI_EOS = 2  # in the configurations of OpenAI's: the text is read at its highest token
 

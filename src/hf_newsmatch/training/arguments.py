@@ -160,9 +160,7 @@ def _line(error: Exception) -> str:
 def _check_amount(args: ContrastiveTrainingArguments) -> None:
     """Refuse trainings of no step, and numbers that Adam cannot compute with."""
     if args.max_steps == 0 or args.max_steps < -1:
-        raise ValueError(
-            f"--max_steps must be at least 1, or -1 for --num_train_epochs to count, not {args.max_steps}."
-        )
+        raise ValueError(f"--max_steps must be at least 1, or -1 to go by --num_train_epochs, not {args.max_steps}.")
     if args.max_steps == -1 and not 0 < args.num_train_epochs < math.inf:
         raise ValueError(f"--num_train_epochs must be above 0, not {args.num_train_epochs}.")
     for name in ("adam_beta1", "adam_beta2"):
@@ -186,13 +184,13 @@ def _check_processes(args: ContrastiveTrainingArguments) -> None:
     """Refuse a batch of one pair, and sharded weights."""
     if args.per_device_train_batch_size * args.world_size < 2:
         raise ValueError(
-            "--per_device_train_batch_size 1 leaves a pair no other to be told from, and nothing would be learned; give"
-            " at least 2."
+            "--per_device_train_batch_size 1 leaves a pair no other to be told from, and nothing would be learned;"
+            " give at least 2."
         )
     if args.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true"):
         raise ValueError(
-            "FSDP shards the logit_scale, which every process's loss needs; leave --fsdp out, and where memory is short"
-            " give --contrastive_chunk_size or launch with accelerate_configs/deepspeed_zero2.yaml."
+            "FSDP shards the logit_scale, which every process's loss needs; leave --fsdp out, and where memory is"
+            " short give --contrastive_chunk_size or launch with accelerate_configs/deepspeed_zero2.yaml."
         )
 
 

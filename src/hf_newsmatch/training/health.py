@@ -1,4 +1,4 @@
-"""Naming a training that runs without learning: batches without negatives, collapsed embeddings, a loss of guessing."""
+"""Warnings of a training that learns nothing: no negatives, embeddings of one direction, a loss of guessing."""
 
 import logging
 from collections.abc import Callable
@@ -74,8 +74,8 @@ class LearningCheck:
         if step == self.last >= _FEWEST and self.is_flat:
             mean, chance_mean = self.losses / self.batches, self.chances / self.batches
             self._say(
-                f"For {step} steps the training loss has been {mean:.3f}, and guessing gives {chance_mean:.3f}: nothing"
-                " is learned so far. Check that the texts belong to their pictures, raise --learning_rate, or name"
+                f"For {step} steps the training loss has been {mean:.3f}, and guessing gives {chance_mean:.3f}:"
+                " nothing is learned so far. Check that texts belong to their pictures, raise --learning_rate, or name"
                 " another base model."
             )
 
