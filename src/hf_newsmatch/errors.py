@@ -77,7 +77,7 @@ def program() -> str:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C in a command. An interpreter that has seen a plain `KeyboardInterrupt` may end by the signal, not by 130."""
+    """Ctrl-C in a command: an interpreter that saw a plain `KeyboardInterrupt` may end by the signal, not by 130."""
 
 
 class _Interruption:

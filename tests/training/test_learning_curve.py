@@ -44,6 +44,19 @@ def test_without_a_best_epoch_it_is_the_last():
     assert not [line for line in text(curve_table(state, args)) if "◀" in line and "│" in line]
 
 
+def test_a_training_of_so_many_steps_is_told_in_steps():
+    """--max_steps makes the number of epochs a fraction, or leaves --num_train_epochs without meaning."""
+    state = make_state([3.0, 2.0, 2.5])
+    for entry in state.log_history:
+        entry["epoch"] = entry["step"] / 4.285
+    expected = "step 20 of 35, with the lowest validation loss, 2.0000"
+    assert kept_weights(state, arguments(num_train_epochs=2, max_steps=35)) == expected
+    stopping = arguments(num_train_epochs=2, max_steps=35, early_stopping_patience=1)
+    assert kept_weights(state, stopping) == f"{expected}; stopped early after step 30"
+    (marked,) = [line for line in text(curve_table(state, stopping)) if "◀" in line and "│" in line]
+    assert marked.split("│")[1].strip() == "4.667"
+
+
 @pytest.mark.parametrize("best", [0, 28, 49])
 def test_a_long_training_is_shown_in_part(best):
     losses = [3.0] * 50

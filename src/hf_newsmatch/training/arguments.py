@@ -80,7 +80,9 @@ class ContrastiveTrainingArguments(ContrastiveOptions, TrainingArguments):
                 raise ValueError(f"--{name} must be at least {least}, not {value}.")
         _check_amount(self)
         metrics = ["loss", *metric_names()]
-        if self.metric_for_best_model and self.metric_for_best_model.removeprefix("eval_") not in metrics:
+        # with a validation set's name before it where there are several
+        metric = self.metric_for_best_model
+        if metric and not f"_{metric}".endswith(tuple(f"_{name}" for name in metrics)):
             raise ValueError(
                 f"--metric_for_best_model is one of {', '.join(metrics)}, not {self.metric_for_best_model}."
             )

@@ -40,7 +40,7 @@ def curve_table(state: TrainerState, args: ContrastiveTrainingArguments) -> Tabl
         kept = _has_best(state, args) and row["step"] == state.best_global_step
         if kept or number % every == 0 or number in (1, len(rows)):
             values = [f"{row[name]:.3f}" if name in row else "" for name in names]
-            cells = [f"{row['epoch']:g}", *values, "◀" if kept else ""]
+            cells = [f"{row['epoch']:.4g}", *values, "◀" if kept else ""]
             shown.append([Cell(text, best=kept) for text in cells])
     header, caption = ["epoch", *(_SHOWN[name] for name in names), ""], f"◀ {kept_weights(state, args)}."
     return Table("learning-curve", "Learning curve", header, shown, caption, name_columns=0)
@@ -51,14 +51,16 @@ def kept_weights(state: TrainerState, args: ContrastiveTrainingArguments) -> str
     if not _has_best(state, args):
         return "the last epoch's weights"
     rows = curve(state)
-    epoch = next(row["epoch"] for row in rows if row["step"] == state.best_global_step)
+    best = next(row for row in rows if row["step"] == state.best_global_step)
+    # a training of so many steps has no number of epochs
+    unit, whole = ("step", args.max_steps) if args.max_steps > 0 else ("epoch", args.num_train_epochs)
     extreme = "highest" if args.greater_is_better else "lowest"
-    last = rows[-1]["epoch"]
-    early = args.early_stopping_patience is not None and last < args.num_train_epochs
+    last = rows[-1][unit]
+    early = args.early_stopping_patience is not None and last < whole
     return (
-        f"epoch {epoch:g} of {args.num_train_epochs:g}, with the {extreme} validation"
+        f"{unit} {best[unit]:g} of {whole:g}, with the {extreme} validation"
         f" {str(args.metric_for_best_model).removeprefix('eval_')}, {state.best_metric:.4f}"
-        + (f"; stopped early after epoch {last:g}" if early else "")
+        + (f"; stopped early after {unit} {last:g}" if early else "")
     )
 
 

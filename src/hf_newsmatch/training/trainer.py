@@ -1,12 +1,12 @@
 """Contrastive fine-tuning of CLIP as a `transformers.Trainer`."""
 
+import functools
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,18 +18,13 @@ from transformers import (
     EvalPrediction,
     ProcessorMixin,
     Trainer,
-    set_seed,
 )
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
-from ..data.image_cache import cache_pictures
 from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from ..errors import NewsMatchError, first_sentence
 from ..metrics import score
 from ..models.loading import load_clip
 from ..retrieval.ranking import rank
-from ..utils.files import write_json
 from .arguments import ContrastiveTrainingArguments, refuse_unlaunched_gpus
 from .callbacks import (
     ClampLogitScaleCallback,
@@ -37,24 +32,25 @@ from .callbacks import (
     SaveAfterEvaluationCallback,
     ThroughputCallback,
 )
-from .checkpointing import ORIGIN_NAME, UNFINISHED, Unlogged, explained_writing, publish
+from .checkpointing import UNFINISHED
 from .collator import ContrastiveCollator
-from .datasets import check_distinct, fit_the_only_batch, with_files
+from .datasets import check_columns, check_distinct, choose_by_one, fit_the_only_batch, with_cached, with_files
 from .finite import check_finite, check_weights
-from .freezing import freeze, parameter_groups
+from .freezing import parameter_groups
 from .gradient_cache import backward_in_chunks
 from .health import LearningCheck
-from .lora import add_lora, merged
+from .lora import merged, trainable
 from .losses import contrastive_loss
 from .publishing import PublishingMixin, named_base_model
-from .sampler import DistinctBatchSampler, set_sampler_epoch
+from .resuming import ResumingMixin
+from .sampler import DistinctBatchSampler
 
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
 # that it depends neither on the batch size of evaluation nor on the number of processes.
 VALIDATION_BLOCK = 64
 
 
-class ContrastiveTrainer(PublishingMixin, Trainer):
+class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
     """Fine-tunes CLIP with [`contrastive_loss`] and evaluates it by retrieval.
 
     Every evaluation embeds the whole validation split and gives `eval_loss` (mean contrastive loss over blocks of 64
@@ -70,13 +66,16 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
             The checkpoint's processor; saved with every checkpoint. By default the own one of a checkpoint that
             `model` names.
         train_dataset, eval_dataset (`datasets.Dataset`, *optional*):
-            Pairs with the columns `article_id`, `image`, `image_id` and the text fields; no row without a picture.
+            Pairs with the columns `image`, `image_id` and the text fields, and `article_id` for messages; no row without
+            a picture. Other data sets that give such rows do as well, but their batches are not formed without doubles,
+            and `eval_dataset` may be a dictionary of several.
         text_fields (`Sequence[str]`, *optional*, defaults to `("title", "text")`):
             The columns that the text tower reads.
         data_collator (`DataCollator`, *optional*):
             What makes batches like those of [`ContrastiveCollator`], which is the default.
         kwargs:
-            Passed on to `transformers.Trainer`.
+            Passed on to `transformers.Trainer`: `model_init` in place of `model` too, and `compute_metrics`, whose
+            values join those above.
 
     Raises:
         [`NewsMatchError`]: without a processor, with several GPUs in one process (each would see its own negatives
@@ -88,7 +87,7 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
 
     def __init__(
         self,
-        model: CLIPModel | str | Path,
+        model: CLIPModel | str | Path | None,
         args: ContrastiveTrainingArguments,
         processing_class: ProcessorMixin | None = None,
         train_dataset: Dataset | None = None,
@@ -101,13 +100,22 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
         # every checkpoint holds the arguments in clear
         self._hub_token, args.hub_token = args.hub_token, None
         if train_dataset is not None:
-            fit_the_only_batch(len(train_dataset), args)
+            if hasattr(train_dataset, "__len__"):
+                fit_the_only_batch(len(train_dataset), args)
+            if data_collator is None:
+                check_columns(train_dataset, text_fields)
             check_distinct(train_dataset, text_fields)
+        choose_by_one(eval_dataset, args)
+        init = kwargs.get("model_init")
         if isinstance(model, str | os.PathLike):
             self.base_model = named_base_model(str(model), None)
             model, own_processor = load_clip(model, strict=True)
             self.base_model.revision = getattr(model.config, "_commit_hash", None)
             processing_class = own_processor if processing_class is None else processing_class
+        elif model is None:
+            if init is None:
+                raise NewsMatchError("Neither a model nor model_init is given; name a checkpoint as model.")
+            self.base_model = named_base_model("", None)
         else:
             self.base_model = named_base_model(model.name_or_path, getattr(model.config, "_commit_hash", None))
         if processing_class is None and (data_collator is None or args.cache_images):
@@ -118,13 +126,13 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
         if args.cache_images:
             with args.main_process_first(desc="caching pictures"):
                 train_dataset, eval_dataset = (
-                    dataset if dataset is None else cache_pictures(dataset, processing_class.image_processor)
-                    for dataset in (train_dataset, eval_dataset)
+                    with_cached(dataset, processing_class.image_processor) for dataset in (train_dataset, eval_dataset)
                 )
-        freeze(model, args.train_towers, args.unfreeze_last_layers)
-        if args.lora_rank is not None:
-            set_seed(args.seed)  # of the adapters' first values; Trainer does the same next
-            model = add_lora(model, args.lora_rank, args.lora_alpha, args.lora_dropout)
+        if init is None:
+            model = trainable(model, args)
+        else:  # as for every model that it makes
+            kwargs["model_init"] = functools.wraps(init)(lambda *trial: trainable(init(*trial), args))
+        self._own_metrics = kwargs.pop("compute_metrics", None)
         super().__init__(
             model=model,
             args=args,
@@ -132,16 +140,13 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
             train_dataset=with_files(train_dataset),
             eval_dataset=with_files(eval_dataset),
             processing_class=processing_class,
-            compute_metrics=self._retrieval_metrics,
+            compute_metrics=self._metrics,
             **kwargs,
         )
         self.can_return_loss = True
         self.text_fields = list(text_fields)
         self.throughput = ThroughputCallback()
-        self._saving = False
         self._learning: LearningCheck | None = None
-        # the record of an experiment, for its checkpoints
-        self.origin: Mapping[str, Any] | None = None
         self.add_callback(ClampLogitScaleCallback())
         self.add_callback(DisableInputGradsCallback())
         self.add_callback(self.throughput)
@@ -208,49 +213,14 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
 
     def _get_train_sampler(self, train_dataset=None):
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        if not self.args.distinct_batches or self.args.train_sampling_strategy != "random":
+        # of other kinds of data sets the pictures and texts are not known beforehand
+        distinct = self.args.distinct_batches and self.args.train_sampling_strategy == "random"
+        if not (distinct and isinstance(dataset, Dataset)):
             return super()._get_train_sampler(dataset)
         texts = article_texts(dataset, self.text_fields)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         batch_size = self.args.train_batch_size * self.args.world_size
         return DistinctBatchSampler(dataset["image_id"][:], texts, batch_size, seed)
-
-    def _run_epoch(self, model, epoch, train_dataloader, resume_from_checkpoint=None, epochs_trained=0, **kwargs):
-        # accelerate's own set_epoch stops short of a sampler inside its wrappers for skipping and several processes
-        set_sampler_epoch(train_dataloader, epoch)
-        if resume_from_checkpoint is not None and epoch == epochs_trained:
-            self._count_in(Unlogged.read(resume_from_checkpoint))
-        return super()._run_epoch(
-            model=model,
-            epoch=epoch,
-            train_dataloader=train_dataloader,
-            resume_from_checkpoint=resume_from_checkpoint,
-            epochs_trained=epochs_trained,
-            **kwargs,
-        )
-
-    def _unlogged(self) -> Unlogged:
-        return Unlogged(
-            self.accelerator.gather(self._tr_loss.detach()).mean().item(),
-            self._globalstep_last_logged,
-            self._total_loss_scalar,
-            self.throughput.epoch_seconds(),
-        )
-
-    def _count_in(self, unlogged: Unlogged | None) -> None:
-        """Let the next entry of the log be about all its steps, those before the checkpoint included."""
-        if unlogged is not None:
-            self._tr_loss += unlogged.loss
-            self._globalstep_last_logged, self._total_loss_scalar = unlogged.since, unlogged.total
-            self.throughput.epoch_before = unlogged.epoch_time
-
-    def _finalize_training(self, trial, num_train_samples, start_time):
-        # Trainer divides all losses by the steps of this call, which may have begun at a checkpoint
-        steps, own = self.state.global_step, self.state.global_step - self._initial_global_step
-        if own:
-            self._total_loss_scalar *= own / steps
-            self._tr_loss *= own / steps
-        return super()._finalize_training(trial, num_train_samples, start_time)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         chunk_size = self.args.contrastive_chunk_size
@@ -321,6 +291,10 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
             outputs = model(**inputs)
         return None, (outputs.image_embeds.float(), outputs.text_embeds.float()), labels
 
+    def _metrics(self, evaluation: EvalPrediction) -> dict[str, float]:
+        own = self._own_metrics(evaluation) if self._own_metrics is not None else {}
+        return {**self._retrieval_metrics(evaluation), **own}
+
     def _retrieval_metrics(self, evaluation: EvalPrediction) -> dict[str, float]:
         image_embeds, text_embeds = (torch.from_numpy(embeds) for embeds in evaluation.predictions)
         image_ids, text_ids = torch.from_numpy(evaluation.label_ids).T
@@ -373,48 +347,3 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
     def _inner_training_loop(self, *args, **kwargs):
         self.processing_class = self.callback_handler.processing_class
         return super()._inner_training_loop(*args, **kwargs)
-
-    def _init_training_state(self, max_steps, num_update_steps_per_epoch, num_train_epochs, *args, **kwargs):
-        """Where the loop begins: after the last epoch when the checkpoint's evaluations have ended the training."""
-        begin = super()._init_training_state(max_steps, num_update_steps_per_epoch, num_train_epochs, *args, **kwargs)
-        stopping = [item for item in self.callback_handler.callbacks if isinstance(item, EarlyStoppingCallback)]
-        ended = any(item.early_stopping_patience_counter >= item.early_stopping_patience for item in stopping)
-        return (num_train_epochs, 0) if ended else begin
-
-    def _get_output_dir(self, trial=None) -> str:
-        run_dir = super()._get_output_dir(trial)
-        return str(Path(run_dir) / UNFINISHED) if self._saving else run_dir
-
-    def _save_checkpoint(self, model, trial=None):
-        """Save a checkpoint that appears complete or not at all: renamed when every process has written its files."""
-        self._check_weights()
-        run_dir = Path(self._get_output_dir(trial))
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        with self.throughput.paused(), explained_writing(run_dir):
-            self._saving = True
-            try:
-                super()._save_checkpoint(model, trial)
-                self._save_origin(run_dir / UNFINISHED / name)
-            finally:
-                self._saving = False
-            if self.state.best_global_step == self.state.global_step:
-                # the state has the path aside
-                self.state.best_model_checkpoint = str(run_dir / name)
-                if self.args.should_save:
-                    self.state.save_to_json(str(run_dir / UNFINISHED / name / TRAINER_STATE_NAME))
-            # the first machine, and then the others, when they have a file system of their own
-            for turn in (self.is_world_process_zero(), self.is_local_process_zero()):
-                self.accelerator.wait_for_everyone()
-                if turn:
-                    publish(run_dir / UNFINISHED / name, run_dir / name)
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                best = self.state.best_model_checkpoint
-                rotate_checkpoints(str(run_dir), self.args.save_total_limit, best, use_mtime=True)
-
-    def _save_origin(self, folder: Path) -> None:
-        unlogged = self._unlogged()  # asks all processes
-        if self.args.should_save:
-            unlogged.write(folder)
-            if self.origin is not None:
-                write_json(self.origin, folder / ORIGIN_NAME)
