@@ -66,9 +66,9 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
             The checkpoint's processor; saved with every checkpoint. By default the own one of a checkpoint that
             `model` names.
         train_dataset, eval_dataset (`datasets.Dataset`, *optional*):
-            Pairs with the columns `image`, `image_id` and the text fields, and `article_id` for messages; no row without
-            a picture. Other data sets that give such rows do as well, but their batches are not formed without doubles,
-            and `eval_dataset` may be a dictionary of several.
+            Pairs with the columns `image`, `image_id` and the text fields, and `article_id` for messages; no row
+            without a picture. Other data sets that give such rows do as well, but their batches are not formed without
+            doubles, and `eval_dataset` may be a dictionary of several.
         text_fields (`Sequence[str]`, *optional*, defaults to `("title", "text")`):
             The columns that the text tower reads.
         data_collator (`DataCollator`, *optional*):
