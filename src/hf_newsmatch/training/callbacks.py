@@ -117,7 +117,7 @@ class TrainingStopped(Exception):
     """
 
     def __init__(self, checkpoint: str, signal: int = signal.SIGTERM):
-        super().__init__(checkpoint, signal)
+        super().__init__(checkpoint)
         self.checkpoint, self.signal = checkpoint, signal
 
 

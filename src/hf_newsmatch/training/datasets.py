@@ -84,7 +84,7 @@ def choose_by_one(eval_dataset: Any, args: ContrastiveTrainingArguments) -> None
         raise NewsMatchError(
             f"With several validation sets, metric_for_best_model names one of them: {metrics}, not {metric}."
         )
-    args.metric_for_best_model = None
+    args.metric_for_best_model = None  # type: ignore[assignment]  # which transformers takes, but no flag can say
 
 
 def with_cached(dataset: Any, image_processor: Any) -> Any:

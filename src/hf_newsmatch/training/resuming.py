@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
@@ -13,11 +13,8 @@ from .callbacks import ThroughputCallback
 from .checkpointing import ORIGIN_NAME, UNFINISHED, Unlogged, explained_writing, publish
 from .sampler import set_sampler_epoch
 
-# mixed into a Trainer, on whose methods it builds
-_Trainer = Trainer if TYPE_CHECKING else object
 
-
-class ResumingMixin(_Trainer):
+class ResumingMixin(Trainer):
     """What a trainer saves beyond transformers' own, and how it goes on from that.
 
     Attributes:

@@ -109,8 +109,9 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
         init = kwargs.get("model_init")
         if isinstance(model, str | os.PathLike):
             self.base_model = named_base_model(str(model), None)
-            model, own_processor = load_clip(model, strict=True)
-            self.base_model.revision = getattr(model.config, "_commit_hash", None)
+            loaded, own_processor = load_clip(model, strict=True)
+            self.base_model.revision = getattr(loaded.config, "_commit_hash", None)
+            model = loaded
             processing_class = own_processor if processing_class is None else processing_class
         elif model is None:
             if init is None:
@@ -178,8 +179,8 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
         """Make an optimizer and forget it: what stops that, such as a missing package, is better known early."""
         if not (self.is_deepspeed_enabled or self.is_fsdp_enabled):
             try:
-                self.create_optimizer()
-                self.create_scheduler(num_training_steps=max(self.args.max_steps, 1), optimizer=self.optimizer)
+                optimizer = self.create_optimizer()
+                self.create_scheduler(num_training_steps=max(self.args.max_steps, 1), optimizer=optimizer)
             except TypeError as error:  # of a keyword that it does not know
                 raise NewsMatchError(
                     f"--lr_scheduler_kwargs or --optim_args name what --lr_scheduler_type"
@@ -270,7 +271,8 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
                 text_ids,
                 # where all logits are equal
                 chance=lambda: self._loss(
-                    *(torch.zeros_like(embeds.detach()) for embeds in (image_embeds, text_embeds)),
+                    torch.zeros_like(image_embeds, requires_grad=False),
+                    torch.zeros_like(text_embeds, requires_grad=False),
                     image_ids,
                     text_ids,
                     across_processes=True,
