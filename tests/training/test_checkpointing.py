@@ -178,11 +178,13 @@ def test_a_second_sigterm_ends_at_once(tmp_path, processor, data):
     assert last_checkpoint(tmp_path / "run") is None
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, processor, data, undisturbed):
+@pytest.mark.parametrize("size", [20_000, 60_000, 100_000])
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, processor, data, undisturbed, size):
+    """Wherever it fills: within the weights, or within the state of the optimizer, which is twice as large."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(*_):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
 
     try:
         with pytest.raises(NewsMatchError, match=r"could not be written .* goes on from .*checkpoint-5"):
@@ -198,7 +200,10 @@ def test_what_pytorch_says_of_a_full_disk(tmp_path):
     """The words differ with the place in the file where it filled."""
     for text in ("[enforce fail at inline_container.cc:603] . unexpected pos 192 vs 86", "PytorchStreamWriter failed"):
         (tmp_path / UNFINISHED / "checkpoint-1").mkdir(parents=True)
-        with pytest.raises(NewsMatchError, match=r"could not be written .*starts again"), explained_writing(tmp_path):
+        with (
+            pytest.raises(NewsMatchError, match=r"could not be written .*the disk is full.*starts again"),
+            explained_writing(tmp_path),
+        ):
             raise RuntimeError(text)
         assert not (tmp_path / UNFINISHED).exists()
     with pytest.raises(RuntimeError, match="another"), explained_writing(tmp_path):

@@ -33,8 +33,7 @@ CASES = {
 RESUMED = {
     "plain": {},
     "accumulation": {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 8},
-    "uneven accumulation": {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 10},
-    "chunks": {"contrastive_chunk_size": 3},
+    "chunks": {"contrastive_chunk_size": 3, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 10},
     "workers": {"dataloader_num_workers": 1},
     "random batches": {"distinct_batches": False},
 }

@@ -119,6 +119,8 @@ def explained_writing(folder: str | Path) -> AbstractContextManager[None]:
         before = last_checkpoint(folder)
         remedy = f"the same command goes on from {before}" if before else "the same command starts again"
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_sentence(error)
+        if isinstance(error, RuntimeError):  # which names a line of PyTorch's
+            reason = "the disk is full or a file too large"
         return f"A checkpoint could not be written to {folder} ({reason}): make room there, then {remedy}."
 
     return explain(OSError, SafetensorError, RuntimeError, sentence=sentence)

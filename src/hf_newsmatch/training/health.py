@@ -68,7 +68,8 @@ class LearningCheck:
                     f" Check the base model with its {'tokenizer' if what == 'texts' else 'image processor'}, and"
                     " lower --learning_rate."
                 )
-        value, guess = loss.item(), chance().item()
+        with torch.no_grad():
+            value, guess = loss.item(), chance().item()
         self.batches, self.losses, self.chances = self.batches + 1, self.losses + value, self.chances + guess
         self.is_flat &= guess > 0 and abs(value - guess) < _NEAR * guess
         if step == self.last >= _FEWEST and self.is_flat:
