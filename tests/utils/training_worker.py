@@ -71,7 +71,7 @@ def stop_and_go_on(folder: Path) -> None:
 
 def resume(folder: Path) -> None:
     """Each case of `RESUMED` undisturbed, and then again from several of its checkpoints; dropout draws numbers."""
-    saving = {"save_strategy": "steps", "save_steps": 1, "save_total_limit": None, "max_steps": 6}
+    saving = {"save_strategy": "steps", "save_steps": 2, "save_total_limit": None, "max_steps": 6}
     for name, settings in RESUMED.items():
         for step in (None, *RESUMED_AT):
             run = folder / "resumed" / name
