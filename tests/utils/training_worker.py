@@ -32,8 +32,11 @@ CASES = {
 # Trainings that are resumed, of three steps an epoch, the last of which accumulates fewer batches in one case.
 RESUMED = {
     "plain": {},
-    "accumulation": {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 8},
-    "chunks": {"contrastive_chunk_size": 3, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 10},
+    "chunks and accumulation": {
+        "contrastive_chunk_size": 3,
+        "gradient_accumulation_steps": 2,
+        "per_device_train_batch_size": 10,
+    },
     "workers": {"dataloader_num_workers": 1},
     "random batches": {"distinct_batches": False},
 }
