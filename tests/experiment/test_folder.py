@@ -200,3 +200,35 @@ def test_rerankings_go_with_the_run_that_they_rank_again(news, model_args, tmp_p
     experiment.record.runs["test"]["zero_shot+csls"].model_sha256 = "another"
     with pytest.raises(NewsMatchError, match=r"zero_shot\+csls\.tsv is stale"):
         experiment.rankings("test")
+
+
+def test_gold_that_is_not_known_is_one_sentence(news, model_args, tmp_path):
+    experiment, data = Experiment.create(tmp_path / "run", arguments(news), model_args)
+    experiment.start()
+    part = data.splits["test"]
+    experiment.register_run("test", "zero_shot", part)
+    assert experiment.known_gold("test") == part.known_gold == part.gold
+    part.gold = None
+    experiment.register_run("test", "zero_shot", part)
+    with pytest.raises(NewsMatchError, match=r"of the test split of .* not known; run .* --gold_file\.$"):
+        experiment.known_gold("test")
+    with pytest.raises(NewsMatchError, match=r"not known; name them with --gold_file\.$"):
+        part.known_gold  # noqa: B018
+
+
+def test_a_reranking_without_settings_is_one_sentence(news, model_args, tmp_path):
+    experiment, data = Experiment.create(tmp_path / "run", arguments(news), model_args)
+    made = {"method": "csls", "settings": {"k": 3}}
+    experiment.register_run("test", "zero_shot+csls", data.splits["test"], made)
+    assert experiment.rerank_of("test", "zero_shot+csls") == made
+    experiment.record.runs["test"]["zero_shot+csls"].rerank = None
+    with pytest.raises(NewsMatchError, match=r"does not say how zero_shot\+csls was made; run"):
+        experiment.rerank_of("test", "zero_shot+csls")
+
+
+def test_the_data_of_a_published_demo_are_one_sentence(news, model_args, tmp_path):
+    """Its record names neither files nor folders."""
+    experiment, _ = Experiment.create(tmp_path / "run", arguments(news), model_args)
+    experiment.record.data.arguments = DataArguments(demo="feed")
+    with pytest.raises(NewsMatchError, match="No data is named"):
+        experiment.data()

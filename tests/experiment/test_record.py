@@ -6,7 +6,7 @@ import json
 import pytest
 
 from hf_newsmatch import NewsMatchError
-from hf_newsmatch.experiment.record import Endpoints, InterpolatedRecord, Record, RunRecord
+from hf_newsmatch.experiment.record import Endpoints, InterpolatedRecord, Record, RunRecord, SourceFile
 
 # as version 0.1 wrote it
 FIRST_FORMAT = {
@@ -111,3 +111,19 @@ def test_what_is_no_record_is_one_sentence(content, tmp_path):
     (tmp_path / "newsmatch.json").write_text(content)
     with pytest.raises(NewsMatchError, match="is damaged"):
         Record.load(tmp_path / "newsmatch.json")
+
+
+def test_a_section_that_has_not_come_so_far_is_one_sentence():
+    record = Record.from_json(FIRST_FORMAT)
+    assert record.training is record.train
+    assert record.interpolated is record.wise_ft
+    record.train = record.wise_ft = None
+    with pytest.raises(NewsMatchError, match=r"no training yet; run `hf-newsmatch train` first\.$"):
+        record.training  # noqa: B018
+    with pytest.raises(NewsMatchError, match=r"no WiSE-FT model yet; run `hf-newsmatch interpolate` first\.$"):
+        record.interpolated  # noqa: B018
+
+
+def test_a_published_list_has_its_name_in_place_of_the_path():
+    assert SourceFile("aa", path="/news/articles.tsv").source == "/news/articles.tsv"
+    assert SourceFile("aa", name="articles.tsv").source == "articles.tsv"

@@ -5,7 +5,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_newsmatch import NewsMatchError, rank
+from hf_newsmatch import NewsMatchError, Ranking, rank
 from hf_newsmatch.retrieval.ranking import stable_topk
 
 
@@ -116,3 +116,9 @@ def test_refuses_embeddings_that_do_not_fit(text_embeds, message):
 def test_refuses_no_candidates():
     with pytest.raises(NewsMatchError, match="no candidate"):
         rank(torch.eye(2), torch.empty(0, 2), ["a", "b"], [])
+
+
+def test_a_ranking_without_scores_says_so():
+    assert Ranking(["a"], [["p"]], [[0.5]]).known_scores == [[0.5]]
+    with pytest.raises(NewsMatchError, match="This ranking has no scores"):
+        Ranking(["a"], [["p"]]).known_scores  # noqa: B018

@@ -303,6 +303,11 @@ def test_another_collator_needs_no_processor(tmp_path, model, processor, pairs):
     trainer = ContrastiveTrainer(model, args, train_dataset=pairs, eval_dataset=pairs, data_collator=collator)
     assert trainer.data_collator is collator
     assert next(iter(trainer.get_train_dataloader()))["pixel_values"].shape[0] == len(pairs)
+    # but a checkpoint without one cannot be loaded, so it is not published
+    for publish in (trainer.create_model_card, trainer.push_to_hub, trainer.init_hf_repo):
+        trainer.args.hub_model_id = "ann/news"
+        with pytest.raises(NewsMatchError, match=r"published with its processor; give the trainer a processing_class"):
+            publish()
 
 
 def test_refuses_one_pair(tmp_path, model, processor, pairs):

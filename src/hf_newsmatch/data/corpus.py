@@ -37,6 +37,17 @@ class Split:
     images: "Dataset"
     gold: dict[str, str] | None
 
+    @property
+    def known_gold(self) -> dict[str, str]:
+        """The gold.
+
+        Raises:
+            [`NewsMatchError`]: when it is not known.
+        """
+        if self.gold is None:
+            raise NewsMatchError("The true pictures of these articles are not known; name them with --gold_file.")
+        return self.gold
+
 
 @dataclass
 class Corpus:
@@ -184,7 +195,7 @@ def prepare(
         [`NewsMatchError`]: when no picture is usable, or one has gone since it was found usable.
     """
     linked = news.images is None
-    rows = news.articles if linked else news.images
+    rows = news.articles if news.images is None else news.images
     usable, unusable = _usable(rows, unusable)
     if not len(usable):
         raise NewsMatchError(
@@ -196,9 +207,19 @@ def prepare(
     return linked_split(articles) if linked else Split(articles, usable, news.gold), unusable
 
 
-def _check_arguments(data_args: DataArguments) -> None:
+def linked_list(data_args: DataArguments) -> str:
+    """The list of linked articles that the arguments name, a file or a Hub id.
+
+    Raises:
+        [`NewsMatchError`]: when they name none.
+    """
     if not data_args.articles_file:
         raise NewsMatchError("No data is named: give --articles_file (and --image_dir), --demo feed, or a --config.")
+    return data_args.articles_file
+
+
+def _check_arguments(data_args: DataArguments) -> None:
+    linked_list(data_args)
     if not data_args.test_articles_file:
         for name in TEST_ARGUMENTS[1:]:
             if getattr(data_args, name):
@@ -208,9 +229,10 @@ def _check_arguments(data_args: DataArguments) -> None:
 def _read_linked_list(data_args: DataArguments) -> NewsList:
     from .newsimages import load_pairs
 
-    pairs = load_pairs(data_args.articles_file, data_args.image_dir, **_reading(data_args))
+    file = linked_list(data_args)
+    pairs = load_pairs(file, data_args.image_dir, **_reading(data_args))
     _check_fields(pairs, data_args)
-    return NewsList(data_args.articles_file, "image_dir", pairs)
+    return NewsList(file, "image_dir", pairs)
 
 
 def _read_test_list(data_args: DataArguments) -> NewsList | None:
@@ -248,17 +270,16 @@ def _usable(rows: "Dataset", unusable: list[dict[str, str]] | None) -> "tuple[Da
     """The rows with a usable picture, and the unusable pictures: those known before, or found now and logged."""
     from .images import check_pictures, drop_unusable, undecoded
 
-    known = unusable is not None
-    if not known:
-        unusable = check_pictures(rows)
-        for item in unusable:
+    if unusable is None:
+        found = check_pictures(rows)
+        for item in found:
             logger.warning("Picture %s is left out: %s (%s).", item["image_id"], item["reason"], item["image_file"])
+        return drop_unusable(rows, found), found
     usable = drop_unusable(rows, unusable)
-    if known:
-        columns = undecoded(usable).select_columns(["image", "image_file", "image_id"])[:]
-        for image, file, image_id in zip(columns["image"], columns["image_file"], columns["image_id"]):
-            if image is None:
-                raise NewsMatchError(f"The picture {file or image_id} is gone since the run began; restore it.")
+    columns = undecoded(usable).select_columns(["image", "image_file", "image_id"])[:]
+    for image, file, image_id in zip(columns["image"], columns["image_file"], columns["image_id"]):
+        if image is None:
+            raise NewsMatchError(f"The picture {file or image_id} is gone since the run began; restore it.")
     return usable, unusable
 
 

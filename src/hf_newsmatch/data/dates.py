@@ -47,19 +47,23 @@ def parse_dates(
         of its row (`"has the date …"`). At most one of the first two holds values: a column of whole numbers that are
         not all yyyymmdd days can be sorted but is no date.
     """
-    nothing = [None] * len(values)
     distinct = {value for value in values if value is not None}
     if distinct and all(_INTEGER.fullmatch(value) for value in distinct) and not all(map(_is_compact, distinct)):
-        return nothing, [None if value is None else int(value) for value in values], {}
+        return [None for _ in values], [None if value is None else int(value) for value in values], {}
 
-    moments, problems = {None: None}, {}
+    moments: dict[str | None, datetime] = {}
+    problems: dict[str | None, str] = {}
     for value in distinct:
         try:
             moments[value] = parse_date(value)
         except ValueError as error:
             problems[value] = f"has {error}"
     published = [moments.get(value) for value in values]
-    return published, nothing, {i: problems[value] for i, value in enumerate(values) if value in problems}
+    return (
+        published,
+        [None for _ in values],
+        {i: problems[value] for i, value in enumerate(values) if value in problems},
+    )
 
 
 def _is_compact(value: str) -> bool:

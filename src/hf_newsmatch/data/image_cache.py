@@ -88,8 +88,8 @@ def pixel_values(rows: Sequence[Mapping[str, Any]], image_processor: BaseImagePr
     if PIXELS not in rows[0]:
         pictures = [open_picture(row["image"]) for row in rows]
         return image_processor(pictures, return_tensors="pt")["pixel_values"]
-    pictures = [np.frombuffer(row[PIXELS]["bytes"], np.uint8).reshape(row[PIXELS]["shape"]) for row in rows]
-    return image_processor(pictures, return_tensors="pt", **_AFTER_CROPPING)["pixel_values"]
+    pixels = [np.frombuffer(row[PIXELS]["bytes"], np.uint8).reshape(row[PIXELS]["shape"]) for row in rows]
+    return image_processor(pixels, return_tensors="pt", **_AFTER_CROPPING)["pixel_values"]
 
 
 def _cache_key(images: Sequence[Mapping[str, Any]], image_processor: BaseImageProcessor) -> str:

@@ -74,21 +74,25 @@ class ImageFolder:
         """
         image_ids, files, article_ids = list(image_ids), list(files), list(article_ids)
         article_ids_count = set(image_ids).isdisjoint(article_ids)
-        inside = [image_id is not None and (not file or is_inside(file)) for image_id, file in zip(image_ids, files)]
+        # rows without an id, and rows whose file lies outside the folder, have no picture in it
+        wanted = [None if file and not is_inside(file) else image_id for image_id, file in zip(image_ids, files)]
         files = [file and canonical(file) for file in files]
-        named = {}
-        for image_id, file, usable in zip(image_ids, files, inside):
-            if file and usable:
+        named: dict[str, str] = {}
+        for image_id, file in zip(wanted, files):
+            if image_id is not None and file:
                 named.setdefault(image_id, file)
-        keys = [(image_id, file or named.get(image_id)) for image_id, file in zip(image_ids, files)]
-        found = {}
-        for key, article_id, usable in zip(keys, article_ids, inside):
-            if usable and not found.get(key):
+        keys = [
+            None if image_id is None else (image_id, file or named.get(image_id))
+            for image_id, file in zip(wanted, files)
+        ]
+        found: dict[tuple[str, str | None], str | None] = {}
+        for key, article_id in zip(keys, article_ids):
+            if key is not None and not found.get(key):
                 image_id, file = key
                 found[key] = (file and self._by_name.find(file)) or self._by_id.find(image_id)
                 if found[key] is None and article_id and article_ids_count:
                     found[key] = self._by_id.find(article_id)
-        return [found[key] if usable else None for key, usable in zip(keys, inside)]
+        return [None if key is None else found[key] for key in keys]
 
 
 class _Names:
@@ -98,7 +102,8 @@ class _Names:
     """
 
     def __init__(self):
-        self._exact, self._spellings = {}, {}
+        self._exact: dict[str | None, str] = {}
+        self._spellings: dict[str, str | None] = {}  # lower case to the one spelling; none where there are several
 
     def add(self, key: str, name: str) -> None:
         """Let a key stand for a file, unless it stands for another one already."""

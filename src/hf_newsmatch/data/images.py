@@ -113,7 +113,7 @@ def thumbnail(image: dict, size: int) -> PIL.Image.Image:
     """
     source = image["path"]
     if image["bytes"] is None and str(source).lower().endswith((".jpg", ".jpeg")):
-        picture = PIL.Image.open(source)
+        picture: PIL.Image.Image = PIL.Image.open(source)
         # a JPEG can be decoded at a fraction of its size (not below this one), many times faster
         picture.draft("RGB", (size, size))
         picture = open_picture(picture)
@@ -188,7 +188,7 @@ def check_pictures(dataset: Dataset, num_proc: int | None = None) -> list[dict]:
         the order of the data set. Rows without an image id are not checked.
     """
     names = dataset.select_columns(["image_id", "image_file"])[:]
-    first = {}
+    first: dict[str, int] = {}
     for i, image_id in enumerate(names["image_id"]):
         if image_id is not None:
             first.setdefault(image_id, i)

@@ -158,8 +158,8 @@ def load_gold(
             `articles`.
     """
     records, _ = load_records(file, "links", True, skip_bad_rows)
-    rows = zip(*(records[name][:] for name in ("article_id", "image_id", "url")))
-    rows = [row for row in rows if row[1] is not None]
+    links = zip(*(records[name][:] for name in ("article_id", "image_id", "url")))
+    rows = [link for link in links if link[1] is not None]
     gold = {article_id: image_id for article_id, image_id, _ in rows}
     if articles is None or not gold.keys().isdisjoint(articles["article_id"][:]):
         return gold
@@ -208,10 +208,11 @@ def _with_pictures(
             pictures = pictures.select([line - 1 for line in records["line"]]).flatten_indices()
         return concatenate_datasets([records, pictures.cast_column("image", Image())], axis=1)
 
-    files, found = records["image_file"][:], [None] * len(records)
-    folder = Path(image_dir) if image_dir is not None else _images_beside(source)
-    if image_dir is not None or folder.is_dir():
-        folder = ImageFolder(folder)
+    files: list[str | None] = records["image_file"][:]
+    found: list[str | None] = [None] * len(records)
+    path = Path(image_dir) if image_dir is not None else _images_beside(source)
+    if image_dir is not None or path.is_dir():
+        folder = ImageFolder(path)
         names = folder.find_all(records["image_id"][:], files, records["article_id"][:])
         files = [file or name for file, name in zip(files, names)]
         found = [name and folder.absolute(name) for name in names]
@@ -243,8 +244,8 @@ def _load_folder(path: Path) -> Dataset:
     folder = ImageFolder(path)
     if not len(folder):
         raise NewsMatchError(f"{path} holds no picture (none of {' '.join(SUFFIXES)}); name the folder that does.")
-    rows = {"image_id": [], "image": [], "image_file": []}
-    seen = {}
+    rows: dict[str, list[str]] = {"image_id": [], "image": [], "image_file": []}
+    seen: dict[str, str] = {}
     for name in folder:
         image_id = Path(canonical(name)).stem
         if image_id in seen:

@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -38,7 +38,7 @@ class RawTable:
             The file or data set, for messages.
         layout ([`Layout`]):
             The meaning of the columns.
-        columns (`dict[str, Sequence[str]]`):
+        columns (`Mapping[str, Sequence[str]]`):
             The raw cells by normalised column name.
         lines (`list[int]`):
             The line on which each row starts in its file, counted from 1.
@@ -52,7 +52,7 @@ class RawTable:
 
     source: str
     layout: Layout
-    columns: dict[str, Sequence[str]]
+    columns: Mapping[str, Sequence[str]]
     lines: list[int]
     bad: dict[int, str] = field(default_factory=dict)
     unit: str = "line"
@@ -135,14 +135,14 @@ def _read_delimited(lines: list[str], path: Path, gold: bool) -> RawTable:
     start = first + reader.line_num if has_header else first
 
     rows, numbers, bad = [], [], {}
-    for number, cells in _split_rows(lines, start, delimiter, len(names)):
-        if cells is None:
+    for number, row in _split_rows(lines, start, delimiter, len(names)):
+        if row is None:
             bad[number] = f"has unbalanced quotes, or not {len(names)} cells"
-        elif len(cells) == len(names):
-            rows.append(cells)
+        elif len(row) == len(names):
+            rows.append(row)
             numbers.append(number)
         else:
-            bad[number] = f"has {len(cells)} cells where {len(names)} are expected"
+            bad[number] = f"has {len(row)} cells where {len(names)} are expected"
     columns = dict(zip(reversed(names), reversed(list(zip(*rows)))))  # reversed: of two equal names the first counts
     columns.pop("", None)
     return RawTable(str(path), layout, columns, numbers, bad)
@@ -150,7 +150,8 @@ def _read_delimited(lines: list[str], path: Path, gold: bool) -> RawTable:
 
 def _split_rows(lines: list[str], start: int, delimiter: str, width: int) -> list[tuple[int, list[str] | None]]:
     """The cells of every row that is not blank, with the number of the line it starts on."""
-    rows, before = [], 0
+    rows: list[tuple[int, list[str] | None]] = []
+    before = 0
     reader = csv.reader(_from(lines, start), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
@@ -177,12 +178,13 @@ def _split_rows_carefully(
     whole cell. Any other line is read as CSV, over several lines where its quotes say so and the count is right. The
     cells of a line whose quotes would take in other lines without such a result are `None`.
     """
-    rows, at = [], start
+    rows: list[tuple[int, list[str] | None]] = []
+    at = start
     while at < len(lines):
-        cells = lines[at].rstrip("\r\n").split(delimiter)
-        taken = 1
-        if delimiter == "\t" and len(cells) == width:
-            cells = list(map(_unquote, cells))
+        cells: list[str] | None
+        line, taken = lines[at].rstrip("\r\n").split(delimiter), 1
+        if delimiter == "\t" and len(line) == width:
+            cells = list(map(_unquote, line))
         else:
             reader = csv.reader(itertools.chain(_from(lines, at), ["end of file"]), delimiter=delimiter)
             quoted = next(reader)
@@ -208,7 +210,8 @@ def _from(lines: list[str], start: int) -> Iterable[str]:
 
 
 def _read_json_lines(lines: list[str], path: Path) -> RawTable:
-    rows, numbers, bad, names = [], [], {}, Counter()
+    rows, numbers, bad = [], [], {}
+    names: Counter[str] = Counter()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

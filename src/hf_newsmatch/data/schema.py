@@ -2,7 +2,7 @@
 
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import pyarrow as pa
@@ -69,17 +69,20 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[p
     find_problem = _picture_problem if kind == "images" else _article_problem
     # pictures inside the source belong to their rows, whatever names they have
     files_matter = kind != "articles" and raw.pictures is None
-    bad, kept, seen, files = dict(raw.bad), [], {}, {}
+    bad, kept = dict(raw.bad), []
+    seen: dict[str, str] = {}
+    files: dict[str, str] = {}
     for i, line in enumerate(raw.lines):
         problem = (
             find_problem(article_ids[i], image_ids[i], seen)
             or (kind != "images" and bad_dates.get(i))
             or (files_matter and _file_problem(image_ids[i], image_files[i], files))
         )
+        own_id = image_ids[i] if kind == "images" else article_ids[i]
         if problem:
             bad[line] = problem
-        elif kind != "images" or (image_ids[i] and image_ids[i] not in seen):
-            seen[image_ids[i] if kind == "images" else article_ids[i]] = f"{raw.unit} {line}"
+        elif own_id and (kind != "images" or own_id not in seen):
+            seen[own_id] = f"{raw.unit} {line}"
             kept.append(i)
 
     columns = {
@@ -152,15 +155,15 @@ def _identifiers(raw: RawTable, column: str) -> list[str | None]:
 def _ids_of_files(files: Sequence[str | None]) -> list[str | None]:
     """The stem of each file, or where files share a stem, the path without suffix, or if need be, the whole path."""
     paths = [file and canonical(file) for file in files]
-    distinct = set(paths) - {None}
+    distinct = {path for path in paths if path is not None}
     stems = Counter(map(_stem, distinct))
     bare = Counter(posixpath.splitext(path)[0] for path in distinct)
-    ids = {None: None}
+    ids: dict[str | None, str] = {}
     for path in distinct:
         without_suffix = posixpath.splitext(path)[0]
         unique = without_suffix if bare[without_suffix] == 1 else path
         ids[path] = _stem(path) if stems[_stem(path)] == 1 else unique
-    return [ids[path] for path in paths]
+    return [ids.get(path) for path in paths]
 
 
 def _stem(path: str) -> str:
@@ -171,17 +174,24 @@ def _texts(raw: RawTable, translated: bool) -> tuple[list[str], list[str], list[
     titles = list(map(_text, _cells(raw, "title")))
     texts = list(map(_text, _cells(raw, "text")))
     languages = _identifiers(raw, "language")
-    english = [raw.columns.get(raw.layout.english.get(name)) for name in ("title", "text")]
-    if translated and all(english):
-        for i, (title, text) in enumerate(zip(*english)):
+    english_titles, english_texts = (_named(raw, raw.layout.english, column) for column in ("title", "text"))
+    if translated and english_titles and english_texts:
+        for i, (title, text) in enumerate(zip(english_titles, english_texts)):
             # a row whose translation is missing keeps its original, and says no language
             if _value(title) or _value(text):
                 titles[i], texts[i], languages[i] = _text(title), _text(text), "en"
     if not translated:
-        for name, cells, clean in (("title", titles, _text), ("text", texts, _text), ("language", languages, _value)):
-            original = raw.columns.get(raw.layout.original.get(name), ())
-            cells[: len(original)] = map(clean, original)
+        for column, cells in (("title", titles), ("text", texts)):
+            original = _named(raw, raw.layout.original, column)
+            cells[: len(original)] = map(_text, original)
+        original = _named(raw, raw.layout.original, "language")
+        languages[: len(original)] = map(_value, original)
     return titles, texts, languages
+
+
+def _named(raw: RawTable, names: Mapping[str, str], column: str) -> Sequence[str]:
+    """The cells of the source column that `names` gives for one of ours; empty where the list has none."""
+    return raw.columns.get(names[column], ()) if column in names else ()
 
 
 def _value(cell: str) -> str | None:

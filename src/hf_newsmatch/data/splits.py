@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -89,7 +90,8 @@ def split_report(splits: DatasetDict) -> dict:
         (ISO 8601 or null), and for all but the first `shared_pictures` and `shared_rows`: the number of its pictures,
         and of rows with them, that were also in an earlier split.
     """
-    reports, earlier = {}, set()
+    reports: dict[str, dict[str, Any]] = {}
+    earlier: set[str] = set()
     for name, split in splits.items():
         ids = [image_id for image_id in _column(split, "image_id").to_pylist() if image_id is not None]
         first, last = _range(_column(split, "published"))

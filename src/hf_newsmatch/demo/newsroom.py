@@ -80,11 +80,11 @@ def write_newsroom(folder: str | Path, domain: str = "feed", seed: int = 0) -> P
             return folder
     with atomic_path(folder) as temporary:
         (temporary / "images").mkdir(parents=True)
-        train, test = list(_articles(domain, seed, 0, TRAIN)), list(_articles(domain, seed, TRAIN, TRAIN + TEST))
-        for row, image in train + test:
+        drawn = list(_articles(domain, seed, 0, TRAIN)), list(_articles(domain, seed, TRAIN, TRAIN + TEST))
+        for row, image in drawn[0] + drawn[1]:
             if image:
                 image.save(temporary / "images" / row["imgFile"], quality=90)
-        train, test = [row for row, _ in train], [row for row, _ in test]
+        train, test = ([row for row, _ in articles] for articles in drawn)
         pictures = list({row["iid"]: row for row in test}.values())
         random.Random(seed).shuffle(pictures)
         of_picture = ("img", "iid", "hashvalue", "imgFile")

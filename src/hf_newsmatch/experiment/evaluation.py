@@ -60,6 +60,10 @@ def evaluate_files(args: EvaluateArguments) -> Comparisons:
     Raises:
         [`NewsMatchError`]: on files that cannot be read or do not fit together.
     """
+    if not args.predictions:
+        raise NewsMatchError("No prediction file is named: give --predictions.")
+    if not args.gold:
+        raise NewsMatchError("--predictions needs --gold, the true picture of each article.")
     articles = load_articles(args.articles) if args.articles else None
     gold = load_gold(args.gold, articles)
     candidates = load_images(args.candidates)["image_id"] if args.candidates else None

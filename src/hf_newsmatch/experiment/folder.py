@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs import DataArguments, ModelArguments
-from ..data.corpus import TEST_ARGUMENTS, Corpus, Split, load_corpus
+from ..data.corpus import TEST_ARGUMENTS, Corpus, Split, linked_list, load_corpus
 from ..errors import NewsMatchError
 from ..models.loading import is_local, load_config
 from ..models.weights import holds_weights, weights_sha256
@@ -160,13 +160,13 @@ class Experiment:
         """
         section = self.record.data
         data_args = section.arguments
-        if data_args.demo and not Path(data_args.articles_file).is_file():
+        if data_args.demo and not Path(linked_list(data_args)).is_file():
             with_demo_news(dataclasses.replace(data_args, articles_file=None), self.layout)
         self._check_files(data_args, FILE_ARGUMENTS)
         return load_corpus(
             data_args,
             section.unusable_pictures.pictures,
-            section.test_list and section.test_list.unusable_pictures.pictures,
+            None if section.test_list is None else section.test_list.unusable_pictures.pictures,
         )
 
     def _check_files(self, data_args: DataArguments, names: Iterable[str]) -> None:
@@ -175,7 +175,7 @@ class Experiment:
             before = self.record.data.files.get(name)
             if before and hashes.get(name) != before:
                 raise NewsMatchError(
-                    f"{before.path} has changed since {self.output_dir} was made from it; restore it or train again"
+                    f"{before.source} has changed since {self.output_dir} was made from it; restore it or train again"
                     " with --overwrite."
                 )
 
@@ -269,7 +269,7 @@ class Experiment:
     def endpoints(self) -> Endpoints:
         """The hashes of the two models that WiSE-FT lies between."""
         train = self.record.train
-        return Endpoints(self.record.base_model.sha256, train and train.sha256)
+        return Endpoints(self.record.base_model.sha256, None if train is None else train.sha256)
 
     # ---- Runs -------------------------------------------------------------------------------------------------------
 
@@ -324,12 +324,39 @@ class Experiment:
         order = sorted(made, key=lambda run: (RUNS.index(plain(run)), run != plain(run)))
         return {run: read_predictions(self.layout.run(split, run)) for run in order}
 
+    def rerank_of(self, split: str, run: str) -> dict[str, Any]:
+        """The method and the settings that a run was ranked again with.
+
+        Raises:
+            [`NewsMatchError`]: when the record does not say them.
+        """
+        made = self.record.runs[split][run].rerank
+        if made is None:
+            raise NewsMatchError(
+                f"{self.layout.record} does not say how {run} was made; run `hf-newsmatch predict --rerank` again."
+            )
+        return made
+
     def gold(self, split: str) -> dict[str, str] | None:
         """The true pictures of a predicted split, when they are known."""
         from ..data.newsimages import load_gold
 
         file = self.layout.gold(split)
         return load_gold(file) if file.is_file() else None
+
+    def known_gold(self, split: str) -> dict[str, str]:
+        """The true pictures of a predicted split.
+
+        Raises:
+            [`NewsMatchError`]: when they are not known.
+        """
+        gold = self.gold(split)
+        if gold is None:
+            raise NewsMatchError(
+                f"The true pictures of the {split} split of {self.output_dir} are not known; run"
+                " `hf-newsmatch predict` with --gold_file."
+            )
+        return gold
 
     def candidates(self, split: str) -> list[str]:
         """The candidate pictures of a predicted split."""

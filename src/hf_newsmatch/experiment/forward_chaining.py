@@ -63,7 +63,7 @@ def fine_tune_again(experiment: Experiment, folder: Path) -> Callable[[Dataset, 
     """A function that fine-tunes the base model with the experiment's own recipe on other data, into `folder`."""
 
     def fine_tune(train: Dataset, validation: Dataset) -> Path:
-        args = training_arguments(experiment.record.train, folder / "training")
+        args = training_arguments(experiment.record.training, folder / "training")
         set_seed(args.seed)
         base, revision = experiment.checkpoint("zero_shot"), experiment.revision("zero_shot")
         trainer = build_trainer(base, revision, train, validation, args, experiment.text_fields)

@@ -39,11 +39,22 @@ def with_demo_news(data_args: DataArguments, layout: Layout) -> DataArguments:
 
 def with_full_paths(data_args: DataArguments) -> DataArguments:
     """The arguments with full paths, because later steps may run in another folder; Hub ids stay as they are."""
-    names = (*FILE_ARGUMENTS, "image_dir", "test_image_dir")
-    return dataclasses.replace(data_args, **{name: full_path(getattr(data_args, name)) for name in names})
+
+    def full(value: str | None) -> str | None:
+        return None if value is None else full_path(value)
+
+    return dataclasses.replace(
+        data_args,
+        articles_file=full(data_args.articles_file),
+        image_dir=full(data_args.image_dir),
+        test_articles_file=full(data_args.test_articles_file),
+        test_images=full(data_args.test_images),
+        test_image_dir=full(data_args.test_image_dir),
+        gold_file=full(data_args.gold_file),
+    )
 
 
-def full_path(value: str | None) -> str | None:
+def full_path(value: str) -> str:
     """The full path of what is on this machine; anything else stays as it is."""
     return str(Path(value).absolute()) if value and Path(value).exists() else value
 
@@ -75,4 +86,4 @@ def given_arguments(arguments: Any) -> dict[str, Any]:
 
 def default_of(item: dataclasses.Field) -> Any:
     """The default of a dataclass's field."""
-    return item.default if item.default is not dataclasses.MISSING else item.default_factory()
+    return item.default if item.default_factory is dataclasses.MISSING else item.default_factory()

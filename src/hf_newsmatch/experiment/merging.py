@@ -1,6 +1,5 @@
 """The interpolate step: WiSE-FT models of an experiment, made in its folder and registered in its record."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,19 +64,20 @@ def interpolate(experiment: Experiment, args: InterpolateArguments) -> Interpola
 
         made.choice = choose_for_experiment(experiment, args)
         recorded = made.choice.recorded
-        alphas = [made.choice.alpha]
         if isinstance(made.choice.alpha, tuple):
             by_weight |= dict(zip(("alpha_vision", "alpha_text"), made.choice.alpha))
-            alphas = [None]
+            alphas = []
+        else:
+            alphas = [made.choice.alpha]
     recorded |= {name: value for name, value in by_weight.items() if value is not None}
     options = {"extrapolate": args.extrapolate, "dtype": args.dtype, "max_shard_size": args.max_shard_size}
+    if len(alphas) <= 1:
+        folder = make_wise_ft(experiment, alphas[0] if alphas else None, recorded, **by_weight, **options)
+        made.models[folder] = experiment.record.interpolated
+        return made
     for alpha in alphas:
-        if len(alphas) == 1:
-            folder = make_wise_ft(experiment, alpha, recorded, **by_weight, **options)
-            made.models[folder] = experiment.record.wise_ft
-        else:
-            folder = make_alpha(experiment, alpha, **options)
-            made.models[folder] = experiment.record.alphas[folder.name]
+        folder = make_alpha(experiment, alpha, **options)
+        made.models[folder] = experiment.record.alphas[folder.name]
     return made
 
 
@@ -138,8 +138,8 @@ def _interpolate(
     return folder, InterpolatedRecord(alpha, weights_sha256(folder), experiment.endpoints(), **recorded)
 
 
-def parse_alphas(args: InterpolateArguments) -> Sequence[float | None] | None:
-    """The numbers that `--alpha` gives, or `None` for `auto`; one `None` when weights alone name their alphas.
+def parse_alphas(args: InterpolateArguments) -> list[float] | None:
+    """The numbers that `--alpha` gives, none of them when weights alone name their alphas; `None` for `auto`.
 
     Raises:
         [`NewsMatchError`]: on what is no alpha, an alpha twice, or flags that do not go together.
@@ -162,4 +162,4 @@ def parse_alphas(args: InterpolateArguments) -> Sequence[float | None] | None:
         if alpha in alphas:
             raise NewsMatchError(f"--alpha names {alpha:g} twice.")
         alphas.append(alpha)
-    return alphas or [None]
+    return alphas

@@ -83,12 +83,12 @@ class EmbeddedRuns:
         Returns:
             [`Ranking`] with scores.
         """
-        return rerank(*self._inputs(run, split), method, k, **settings, **self._known(run, split, method))
+        return rerank(*self._inputs(run, split), method, k, **settings | self._known(run, split, method))
 
     def choose_settings(self, run: str, method: str) -> dict[str, Any]:
         """Search a method's settings for a run on the validation part; see [`choose_settings`]."""
         known = self._known(run, "validation", method)
-        return choose_settings(method, *self._inputs(run, "validation"), self.splits["validation"].gold, **known)
+        return choose_settings(method, *self._inputs(run, "validation"), self.splits["validation"].known_gold, **known)
 
     def _inputs(self, run: str, split: str) -> tuple[torch.Tensor, torch.Tensor, list[str], list[str]]:
         """What [`rank`] takes."""
@@ -124,14 +124,15 @@ class EmbeddedRuns:
     def _pictures(self, run: str, split: str) -> torch.Tensor:
         """The picture of each article."""
         rows = {name: row for row, name in enumerate(self.splits[split].images["image_id"])}
-        return self._embeds(run, split, "images")[[rows[name] for name in self.splits[split].gold.values()]]
+        return self._embeds(run, split, "images")[[rows[name] for name in self.splits[split].known_gold.values()]]
 
     def _embeds(self, run: str, split: str, kind: str) -> torch.Tensor:
         """The `"texts"` of the articles, or the candidate `"images"`, of a part."""
         key = run, split, kind
         if key not in self._kept:
             if run == "ensemble":
-                embeds = ensemble(*(self._embeds(name, split, kind) for name in ENSEMBLE), self.ensemble_weight)
+                first, second = (self._embeds(name, split, kind) for name in ENSEMBLE)
+                embeds = ensemble(first, second, self.ensemble_weight)
             else:
                 embeds = self._on_disk(key, lambda: self._embed(run, split, kind))
             self._kept[key] = embeds

@@ -43,7 +43,7 @@ def push(experiment: Experiment, push_args: PushArguments, card_args: CardArgume
     card_args = card_args or CardArguments()
     license = find_license(experiment.record.base_model, card_args, push_args.hub_token)
     uploads = collect_uploads(experiment, push_args, card_args, license)
-    return send(uploads, push_args.hub_model_id, push_args.hub_private_repo, push_args.hub_token)
+    return send(uploads, check_repo_id(push_args.hub_model_id), push_args.hub_private_repo, push_args.hub_token)
 
 
 def collect_uploads(
@@ -64,24 +64,23 @@ def collect_uploads(
         [`NewsMatchError`]: when there is no such checkpoint, it or its scores are stale, or a file would tell of this
             machine or hold a token.
     """
-    check_repo_id(push_args.hub_model_id)
+    repo_id = check_repo_id(push_args.hub_model_id)
     main = _main_checkpoint(experiment, push_args.run)
     others = _other_alphas(experiment, main) if push_args.family else {}
     if push_args.hub_revision in others:
         raise NewsMatchError(
             f"--hub_revision {push_args.hub_revision} is also the branch of an alpha; name another one."
         )
-    alphas = {branch: checkpoint.alpha for branch, checkpoint in others.items()}
     return [
         make_upload(
             experiment.record,
             checkpoint,
             branch,
-            push_args.hub_model_id,
+            repo_id,
             card_args,
             license,
             recipe_defaults(),
-            alphas=alphas if checkpoint is main else None,
+            alphas=list(others) if checkpoint is main else (),
             token=push_args.hub_token,
         )
         for branch, checkpoint in (*others.items(), (push_args.hub_revision, main))
@@ -141,17 +140,17 @@ def _main_checkpoint(experiment: Experiment, run: str | None) -> Checkpoint:
         raise NewsMatchError(
             f"{experiment.output_dir} has no {run} model of what is there now; run `hf-newsmatch {step}` first."
         )
-    made = experiment.record.wise_ft
     checkpoint = Checkpoint(run, experiment.layout.model(run), scores=read_scores(experiment))
     if run == "fine_tuned":
         return checkpoint
+    made = experiment.record.interpolated
     return dataclasses.replace(checkpoint, alpha=made.alpha, figure=_curve_figure(experiment))
 
 
 def _curve_figure(experiment: Experiment) -> Path | None:
     """The picture of the curve that chose the WiSE-FT model's alpha, when there is one."""
     file = experiment.layout.alpha_curve("png")
-    return file if experiment.record.wise_ft.rule != "given" and file.is_file() else None
+    return file if experiment.record.interpolated.rule != "given" and file.is_file() else None
 
 
 def _other_alphas(experiment: Experiment, main: Checkpoint) -> dict[str, Checkpoint]:

@@ -38,6 +38,11 @@ class SourceFile:
     path: str | None = field(default=None, metadata=_LATER)
     name: str | None = field(default=None, metadata=_LATER)
 
+    @property
+    def source(self) -> str:
+        """The path, or the name where the record was published."""
+        return self.path or self.name or ""
+
 
 @dataclass
 class SplitFacts:
@@ -201,6 +206,28 @@ class Record:
     wise_ft: InterpolatedRecord | None = field(default=None, metadata=_LATER)
     alphas: dict[str, InterpolatedRecord] = field(default_factory=dict, metadata=_LATER)
     runs: dict[str, dict[str, RunRecord]] = field(default_factory=dict, metadata=_LATER)
+
+    @property
+    def training(self) -> TrainRecord:
+        """The training of the fine-tuned model.
+
+        Raises:
+            [`NewsMatchError`]: when nothing was fine-tuned yet.
+        """
+        if self.train is None:
+            raise NewsMatchError(f"The {RECORD} records no training yet; run `hf-newsmatch train` first.")
+        return self.train
+
+    @property
+    def interpolated(self) -> InterpolatedRecord:
+        """The WiSE-FT model of the experiment.
+
+        Raises:
+            [`NewsMatchError`]: when none was made yet.
+        """
+        if self.wise_ft is None:
+            raise NewsMatchError(f"The {RECORD} records no WiSE-FT model yet; run `hf-newsmatch interpolate` first.")
+        return self.wise_ft
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON has it, in the current format."""

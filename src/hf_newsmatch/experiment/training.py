@@ -12,7 +12,7 @@ from transformers.trainer_utils import TrainOutput
 from ..configs import CardArguments, DataArguments, ModelArguments, TrainArguments
 from ..errors import NewsMatchError
 from ..hub.card import find_license
-from ..hub.push import open_repo
+from ..hub.push import check_repo_id, open_repo
 from ..models.weights import save_checkpoint, weights_sha256
 from ..training.arguments import ContrastiveTrainingArguments, refuse_unlaunched_gpus
 from ..training.building import build_trainer
@@ -111,7 +111,7 @@ def train(
     if first and push_args:
         # what would stop the push stops it now, not after the training
         find_license(experiment.record.base_model, card_args, push_args.hub_token)
-        open_repo(push_args.hub_model_id, push_args.hub_private_repo, push_args.hub_token)
+        open_repo(check_repo_id(push_args.hub_model_id), push_args.hub_private_repo, push_args.hub_token)
     if first and begins:
         if train_args.overwrite:
             set_aside(experiment.layout)

@@ -46,8 +46,6 @@ def translate(args: TranslateArguments) -> Translation | None:
     Raises:
         [`NewsMatchError`]: on a list, a model or options that cannot be used.
     """
-    if not args.articles_file:
-        raise NewsMatchError("No articles are named: give --articles_file.")
     output = output_file(args)
     with launched_together() as first:
         dataset = load(args)
@@ -83,23 +81,31 @@ def translate(args: TranslateArguments) -> Translation | None:
     return Translation(output, len(translated), translator.report)
 
 
+def articles_file(args: TranslateArguments) -> str:
+    """The list that the arguments name, refused with a [`NewsMatchError`] when they name none."""
+    if not args.articles_file:
+        raise NewsMatchError("No articles are named: give --articles_file.")
+    return args.articles_file
+
+
 def output_file(args: TranslateArguments) -> Path:
     """Where the result goes, checked before the work begins."""
     if args.format not in ("parquet", "tsv"):
         raise NewsMatchError(f"There is no --format {args.format}; take parquet or tsv.")
-    output = Path(args.output_file or f"outputs/translated/{Path(args.articles_file).stem}.{args.format}")
-    if output.exists() and output.samefile(args.articles_file):
+    source = articles_file(args)
+    output = Path(args.output_file or f"outputs/translated/{Path(source).stem}.{args.format}")
+    if output.exists() and output.samefile(source):
         raise NewsMatchError(f"{output} is the list itself; name another --output_file.")
     return output
 
 
 def load(args: TranslateArguments) -> Dataset:
     """The articles, with the links to their pictures where the list has them, and pictures that lie inside it."""
-    reading = {"translated": args.use_english_columns, "skip_bad_rows": args.skip_bad_rows}
+    file, english, skip = articles_file(args), args.use_english_columns, args.skip_bad_rows
     try:
-        return load_pairs(args.articles_file, find_pictures=False, **reading)
+        return load_pairs(file, find_pictures=False, translated=english, skip_bad_rows=skip)
     except NewsMatchError:  # without links; whatever else is wrong is found again
-        return load_articles(args.articles_file, **reading)
+        return load_articles(file, translated=english, skip_bad_rows=skip)
 
 
 def write_parquet(dataset: Dataset, file: Path) -> None:

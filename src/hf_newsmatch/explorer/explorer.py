@@ -84,7 +84,9 @@ class Explorer:
             self.texts = article_texts(articles, text_fields)
             self.titles = [title or text for title, text in zip(rows["title"], self.texts)]
             for article_id, text in zip(rows["article_id"], self.texts):
-                self._true.setdefault(text, set()).add((gold or {}).get(article_id))
+                true = self._true.setdefault(text, set())
+                if gold and article_id in gold:
+                    true.add(gold[article_id])
         self._thumbnails = tempfile.TemporaryDirectory(prefix="newsmatch-")
         self._embeds: dict[float, tuple[str | None, torch.Tensor]] = {}
         self._ready: dict[float, tuple[NewsMatcher, torch.Tensor]] = {}
@@ -112,7 +114,7 @@ class Explorer:
         # the tokenizer cannot be used by two threads at a time
         with self._reading:
             ranking = matcher.rank([text], embeds, k=len(self.image_ids), image_ids=self.image_ids)
-        true, places = self._true.get(text, ()), zip(ranking.image_ids[0], ranking.scores[0])
+        true, places = self._true.get(text, ()), zip(ranking.image_ids[0], ranking.known_scores[0])
         hits = [Hit(rank, image_id, score, image_id in true) for rank, (image_id, score) in enumerate(places, 1)]
         return hits[:k] + [hit for hit in hits[k:] if hit.true]
 
@@ -178,6 +180,8 @@ def open_explorer(args: AppArguments) -> Explorer:
         part, _ = load_test_split(data_args)
     if part is not None:
         return Explorer(models, part.images, part.articles, part.gold, experiment.text_fields)
+    if not args.images:
+        raise NewsMatchError("No pictures are named: give --images.")
     images = load_images(args.images)
     images = drop_unusable(images, check_pictures(images))
     if not len(images):

@@ -60,7 +60,7 @@ class AlphaModels:
         self._there, self._make = {0.0: zero_shot, **inside, 1.0: fine_tuned}, make
         self.alphas = sorted({*GRID, *self._there})
         self.step = next(step for step in STEPS if all(_is_multiple(alpha, step) for alpha in self.alphas))
-        self.start = START if chosen not in self._there else chosen
+        self.start = chosen if chosen is not None and chosen in self._there else START
 
     def snap(self, alpha: float, before: float | None = None) -> float:
         """The nearest of the `alphas`; where that is the one `before`, the next in the direction of the move.
@@ -94,12 +94,12 @@ def experiment_models(experiment: Experiment) -> AlphaModels:
     folder = experiment.output_dir
     if not experiment.has_model("fine_tuned"):
         raise NewsMatchError(f"{folder} has no fine-tuned model yet; run `hf-newsmatch train` first.")
-    between = {
+    between: dict[float, Checkpoint] = {
         made.alpha: (str(folder / name), None)
         for name, made in experiment.record.alphas.items()
-        if experiment.has_alpha(name)
+        if made.alpha is not None and experiment.has_alpha(name)
     }
-    chosen = experiment.record.wise_ft.one_alpha if experiment.has_model("wise_ft") else None
+    chosen = experiment.record.interpolated.one_alpha if experiment.has_model("wise_ft") else None
     if chosen is not None:
         between[chosen] = (experiment.checkpoint("wise_ft"), None)
 
@@ -135,10 +135,11 @@ def published_models(repo_id: str) -> tuple[AlphaModels, Experiment]:
                 f"{repo_id} has no {RECORD} of a run; `hf-newsmatch push` publishes one with the model."
             ) from error
     found = {name: _BRANCH.fullmatch(name) for name in commits}
-    between = {float(match[1]): (repo_id, commits[name]) for name, match in found.items() if match}
-    main, chosen = (repo_id, commits[constants.DEFAULT_REVISION]), 1.0
-    if record.wise_ft is not None:
-        chosen = record.wise_ft.one_alpha
+    between: dict[float, Checkpoint] = {
+        float(match[1]): (repo_id, commits[name]) for name, match in found.items() if match
+    }
+    main = repo_id, commits[constants.DEFAULT_REVISION]
+    chosen = 1.0 if record.wise_ft is None else record.wise_ft.one_alpha
     if chosen is not None:
         between[chosen] = main
     if 1.0 not in between:
@@ -150,7 +151,15 @@ def published_models(repo_id: str) -> tuple[AlphaModels, Experiment]:
 
     def make(alpha: float) -> str:
         target = Path(folder.name) / alpha_folder(alpha)
-        revisions = {"zero_shot_revision": zero_shot[1], "fine_tuned_revision": fine_tuned[1]}
-        return str(interpolate(zero_shot[0], fine_tuned[0], alpha, target, **revisions, progress=False))
+        made = interpolate(
+            zero_shot[0],
+            fine_tuned[0],
+            alpha,
+            target,
+            zero_shot_revision=zero_shot[1],
+            fine_tuned_revision=fine_tuned[1],
+            progress=False,
+        )
+        return str(made)
 
     return AlphaModels(zero_shot, fine_tuned, between, make, chosen), experiment

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def model_card(
     license: Mapping[str, str],
     recipe_defaults: Mapping[str, Any],
     revision: str | None = None,
-    alphas: Mapping[str, float] | None = None,
+    alphas: Collection[str] = (),
 ) -> ModelCard:
     """Fill the template of `model_cards/` with what the record says.
 
@@ -58,18 +58,23 @@ def model_card(
             The defaults of the training arguments; the card names the settings that differ.
         revision (`str`, *optional*):
             The branch that it will be on, when that is not `main`.
-        alphas (`Mapping[str, float]`, *optional*):
+        alphas (`Collection[str]`, *optional*):
             The branches of other alphas, for the card of the main checkpoint.
 
     Returns:
         `huggingface_hub.ModelCard`
+
+    Raises:
+        [`NewsMatchError`]: when the record knows of no training.
     """
     name = repo_id.split("/")[-1]
     base, dataset = _base_model(record.base_model, card_args), _dataset_name(record, card_args)
     evaluations = _evaluations(record, checkpoint)
     data = ModelCardData(
         language=card_args.language,
-        **license,
+        license=license.get("license"),
+        license_name=license.get("license_name"),
+        license_link=license.get("license_link"),
         library_name="transformers",
         pipeline_tag="zero-shot-image-classification",
         base_model=base["id"],
@@ -95,15 +100,15 @@ def model_card(
         text_fields=record.data.arguments.text_fields,
         translation=_translation(record),
         tokens=config.text_config.max_position_embeddings,
-        train=record.train,
-        best=_best(record.train),
+        train=record.training,
+        best=_best(record.training),
         unusual=_unusual(record.recipe, recipe_defaults),
         checkpoint=checkpoint,
         wise_ft=record.wise_ft,
         alpha=_alpha(record.wise_ft, checkpoint),
         curve=_curve_table(record, checkpoint),
         figure=checkpoint.figure and checkpoint.figure.name,
-        alphas=alphas or {},
+        alphas=alphas,
         score_tables=_score_tables(checkpoint),
         evaluations=evaluations,
         provenance=provenance(record, checkpoint),
@@ -126,7 +131,7 @@ def find_license(base: BaseModel, card_args: CardArguments, token: str | None = 
         if not base.id:
             card = ""
         elif is_local(base.id):
-            card = Path(base.id, constants.REPOCARD_NAME)
+            card = str(Path(base.id, constants.REPOCARD_NAME))
         else:
             card = hf_hub_download(base.id, constants.REPOCARD_NAME, revision=base.revision, token=token)
         data = ModelCard.load(card, ignore_metadata_errors=True).data if card and Path(card).is_file() else {}
@@ -155,8 +160,9 @@ def _evaluations(record: Record, checkpoint: Checkpoint) -> list[dict[str, Any]]
     if checkpoint.run == "wise_ft":
         points = [point for point in _curve(record) if _is_at(point, checkpoint)]
     else:
-        logged = [row for row in record.train.log_history if "eval_mrr@100" in row]
-        points = [row for row in logged if row["step"] == record.train.best_step] or logged[-1:]
+        train = record.training
+        logged = [row for row in train.log_history if "eval_mrr@100" in row]
+        points = [row for row in logged if row["step"] == train.best_step] or logged[-1:]
         points = [{name.removeprefix("eval_"): value for name, value in row.items()} for row in points]
     return [
         {"split": "validation", "values": {name: point[name] for name in point if _METRIC.fullmatch(name)}}

@@ -46,7 +46,7 @@ class Upload:
     @property
     def card(self) -> str:
         """The model card."""
-        return self.files[constants.REPOCARD_NAME].decode()
+        return _text(self.files[constants.REPOCARD_NAME])
 
 
 def is_checkpoint_file(name: str) -> bool:
@@ -68,6 +68,10 @@ def _settings(file: Path) -> Path | bytes:
     return file if kept == settings else (json.dumps(kept, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def _text(content: Path | bytes) -> str:
+    return content.decode() if isinstance(content, bytes) else content.read_text(encoding="utf-8")
+
+
 def refuse_private(files: Mapping[str, Path | bytes], paths: Collection[str | Path], token: str | None) -> None:
     """Refuse a text that holds a token or a path of this machine: the last look before anything is sent.
 
@@ -86,7 +90,7 @@ def refuse_private(files: Mapping[str, Path | bytes], paths: Collection[str | Pa
     for name, content in files.items():
         if not name.endswith((".json", ".md")) or name in _VOCABULARIES:
             continue
-        text = content.decode() if isinstance(content, bytes) else content.read_text(encoding="utf-8")
+        text = _text(content)
         if _TOKEN.search(text) or any(secret in text for secret in (token, get_token()) if secret):
             raise NewsMatchError(f"{name} would publish a token; take it out of the run's settings and train again.")
         found = next((path for path in hidden if re.search(rf"(?<![\w./-]){re.escape(path)}(?![\w-])", text)), None)

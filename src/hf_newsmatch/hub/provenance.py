@@ -51,7 +51,8 @@ def provenance(record: Record, checkpoint: Checkpoint) -> dict[str, Any]:
         data=dataclasses.replace(
             section,
             files={
-                name: SourceFile(sha256=file.sha256, name=file_name(file.path)) for name, file in section.files.items()
+                name: SourceFile(sha256=file.sha256, name=file_name(file.source))
+                for name, file in section.files.items()
             },
         ),
         wise_ft=_published_alpha(record, checkpoint),

@@ -85,8 +85,8 @@ def open_repo(repo_id: str, private: bool = True, token: str | None = None) -> s
     return str(url)
 
 
-def check_repo_id(repo_id: str | None) -> None:
-    """Refuse what is no `user/name`, with a [`NewsMatchError`]."""
+def check_repo_id(repo_id: str | None) -> str:
+    """The name of a repository, refused with a [`NewsMatchError`] when it is no `user/name`."""
     if not repo_id:
         raise NewsMatchError("Name the repository with --hub_model_id user/name.")
     try:
@@ -97,3 +97,4 @@ def check_repo_id(repo_id: str | None) -> None:
         ) from error
     if "/" not in repo_id:
         raise NewsMatchError(f"--hub_model_id {repo_id} lacks the user or organisation: user/{repo_id}.")
+    return repo_id

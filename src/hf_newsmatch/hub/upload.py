@@ -1,7 +1,7 @@
 """The upload of a checkpoint with its card and its provenance, and nothing else."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from huggingface_hub import constants
@@ -21,7 +21,7 @@ def make_upload(
     card_args: CardArguments,
     license: Mapping[str, str],
     recipe_defaults: Mapping[str, Any],
-    alphas: Mapping[str, float] | None = None,
+    alphas: Collection[str] = (),
     token: str | None = None,
 ) -> Upload:
     """Everything that is sent of one checkpoint, and nothing else.

@@ -66,7 +66,7 @@ def score(
     gold: Mapping[str, str],
     ks: Sequence[int] = DEFAULT_KS,
     candidates: Collection[str] | None = None,
-) -> dict[str, float | int | list[int]]:
+) -> dict[str, Any]:
     """MRR@100 and Recall@k, as the NewsImages task scores them.
 
     Both are means over the articles of the gold. There is one true picture an article, so Recall@k is the share of

@@ -146,11 +146,13 @@ def weight_files(name_or_path: str | Path, revision: str | None = None) -> list[
         shards = dict.fromkeys(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NewsMatchError(f"{index} is damaged ({error!r}); download or save it again.") from error
-    paths = {name: _find(checkpoint, name, revision) for name in shards}
-    for name, path in paths.items():
+    paths = []
+    for name in shards:
+        path = _find(checkpoint, name, revision)
         if path is None:
             raise NewsMatchError(f"The index of {name_or_path} names the shard {name}, which is not there.")
-    return list(paths.values())
+        paths.append(path)
+    return paths
 
 
 def holds_weights(folder: str | Path) -> bool:
@@ -216,7 +218,8 @@ def write_weights(
 
 
 def _write_file(file: Path, layout: Mapping[str, np.ndarray], pieces: Callable[[str], Iterable[np.ndarray]]) -> None:
-    header, end = {"__metadata__": {"format": "pt"}}, 0
+    header: dict[str, dict[str, Any]] = {"__metadata__": {"format": "pt"}}
+    end = 0
     places = {dtype: (place, code) for place, (code, dtype) in enumerate(_DTYPES.items())}
     for name in sorted(layout, key=lambda name: (places[layout[name].dtype][0], name)):
         array, begin = layout[name], end
@@ -230,7 +233,7 @@ def _write_file(file: Path, layout: Mapping[str, np.ndarray], pieces: Callable[[
         for name in list(header)[1:]:
             for piece in pieces(name):
                 # as bytes, because Python knows no bfloat16
-                stream.write(np.ascontiguousarray(piece).view(np.uint8))
+                stream.write(np.ascontiguousarray(piece).view(np.uint8).data)
 
 
 def copy_settings(weights: Weights, folder: Path, dtype: str | None = None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.corpus import Corpus
+from ..data.corpus import Corpus, linked_list
 from ..data.sources import bad_rows
 from ..data.text import article_texts
 from ..experiment.folder import Experiment
@@ -37,18 +37,18 @@ def facts_tables(experiment: Experiment, data: Corpus) -> list[Table]:
     order = f"Order in time by: {section.split.order}."
     found = [tables.plain_table("data", "The data", header, rows, order)]
 
-    refused = Counter()
-    for source in filter(None, (section, section.test_list)):
-        refused.update(source.unusable_pictures.counts)
+    refused = Counter(section.unusable_pictures.counts)
+    if section.test_list:
+        refused.update(section.test_list.unusable_pictures.counts)
     linked = sum(len(articles) for name, articles in parts.items() if name != "test" or not section.test_list)
     without = section.pairs_without_usable_picture
-    read = [["articles read with the picture that they were published with", linked + without]]
+    read: list[list[object]] = [["articles read with the picture that they were published with", linked + without]]
     if section.test_list:
         read.append(["articles read of the test list", len(parts["test"])])
     read.append(["articles left out for want of a usable picture", without])
     read += [[f"pictures refused: {reason}", count] for reason, count in sorted(refused.items())]
     if arguments.skip_bad_rows:
-        wrong = bad_rows(arguments.articles_file)
+        wrong = bad_rows(linked_list(arguments))
         read.append(["rows that could not be read and were skipped", len(wrong)])
         read += [[f"skipped: {line}", ""] for line in wrong[:10]]
     translation = section.translation
@@ -61,13 +61,13 @@ def facts_tables(experiment: Experiment, data: Corpus) -> list[Table]:
     found.append(tables.plain_table("refused", "Read and refused", ["what", "count"], read))
 
     base = record.base_model
-    source = [
+    source: list[list[object]] = [
         ["base model", _shown(base.id)],
         ["revision", base.revision],
         ["SHA-256 of the base", base.sha256],
     ]
     for name, file in section.files.items():
-        source.append([f"{name}: {_shown(file.path)}", file.sha256])
+        source.append([f"{name}: {_shown(file.source)}", file.sha256])
     source.append(["read by CLIP", ", ".join(arguments.text_fields)])
     source.append(["WiSE-FT", describe_choice(record.wise_ft)])
     recipe = record.recipe

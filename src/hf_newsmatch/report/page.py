@@ -108,7 +108,7 @@ def write_report(experiment: Experiment, seed: int = 0, progress: bool = True) -
         (folder / "tables.tex").write_text("\n".join(map(to_latex, everything)), encoding="utf-8")
         assets = files("hf_newsmatch.report") / "assets"
         for name in ("style.css", "report.js"):
-            shutil.copyfile(assets / name, folder / name)
+            (folder / name).write_bytes((assets / name).read_bytes())
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
         template = environment.from_string((assets / "index.html.jinja").read_text(encoding="utf-8"))
         page = template.render(
@@ -132,7 +132,7 @@ def _write_part(
     seed: int,
     progress: bool,
 ) -> Section:
-    part, gold, candidates = data.splits[split], experiment.gold(split), experiment.candidates(split)
+    part, gold, candidates = data.splits[split], experiment.known_gold(split), experiment.candidates(split)
     clusters = list(gold.values())
     # what was ranked again has a table of its own; everything else is about the models
     rankings = {run: ranking for run, ranking in all_rankings.items() if run == plain(run)}
@@ -151,7 +151,7 @@ def _write_part(
         found.append(tables.pairs_table(split, pairs))
     again = {run: ranking for run, ranking in all_rankings.items() if run not in rankings}
     if again:
-        made = {run: experiment.record.runs[split][run].rerank for run in again}
+        made = {run: experiment.rerank_of(split, run) for run in again}
         together = ranks | true_ranks(again, gold)
         gains = compare_pairs(together, clusters, seed=seed, pairs=[(run, plain(run)) for run in again])
         found.append(tables.reranked_table(split, made, together, gains))
@@ -166,7 +166,7 @@ def _write_part(
 
     hashes = write_thumbnails(folder / "pictures", split, part, progress)
     duplicates = near_duplicates(hashes)
-    lenient = {"pictures": len(duplicates), "max_distance": NEAR_DUPLICATE}
+    lenient: dict[str, Any] = {"pictures": len(duplicates), "max_distance": NEAR_DUPLICATE}
     for run, places in lenient_ranks(all_rankings, gold, duplicates).items():
         scores = article_scores(dict(enumerate(places)), DEFAULT_KS)
         lenient[run] = {metric: float(values.mean()) for metric, values in scores.items()}
@@ -216,9 +216,7 @@ def _labels(articles: Sequence[Mapping[str, Any]], gold: Mapping[str, str], data
 def _save(folder: Path, name: str, figure: Figure) -> Drawing:
     save_figure(figure, folder / "figures" / name)
     axes = figure.axes[0]
-    return Drawing(
-        name, f"{figure._suptitle.get_text()}: {axes.get_ylabel()} over {axes.get_xlabel()}; numbers below."
-    )
+    return Drawing(name, f"{figure.get_suptitle()}: {axes.get_ylabel()} over {axes.get_xlabel()}; numbers below.")
 
 
 def _training_figures(folder: Path, experiment: Experiment) -> list[Drawing]:

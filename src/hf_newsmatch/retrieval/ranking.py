@@ -36,6 +36,19 @@ class Ranking:
     def __len__(self) -> int:
         return len(self.article_ids)
 
+    @property
+    def known_scores(self) -> list[list[float]]:
+        """The scores.
+
+        Raises:
+            [`NewsMatchError`]: when the ranking has none, as one that was read from a prediction file.
+        """
+        if self.scores is None:
+            raise NewsMatchError(
+                "This ranking has no scores, as a prediction file holds none; rank the pictures again."
+            )
+        return self.scores
+
 
 def rank(
     text_embeds: "torch.Tensor",

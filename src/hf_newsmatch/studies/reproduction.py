@@ -167,9 +167,9 @@ def collect_results(output_dir: str | Path, seed: int = 0) -> dict[str, Any]:
         ks = [int(metric.split("@")[1]) for metric in PAPER_METRICS if metric.startswith("recall")]
         compared = compare_runs(splits["test"], gold, ks, experiment.candidates("test"), seed)["runs"]
         scores = {run: {metric: compared[run][metric] for metric in PAPER_METRICS} for run in PAPER_RUNS}
-    ranks = true_ranks(splits["validation"], experiment.gold("validation"))
+    ranks = true_ranks(splits["validation"], experiment.known_gold("validation"))
     return {
-        "alpha": experiment.record.wise_ft.alpha,
+        "alpha": experiment.record.interpolated.alpha,
         "scores": scores,
         "rank_changes": rank_changes(*(ranks[run] for run in PAPER_RUNS)),
     }
@@ -321,7 +321,7 @@ def reproduce(args: ReproduceArguments, train_flags: Sequence[str] = ()) -> Repr
 
 def data_flags(name: str, args: ReproduceArguments) -> list[str]:
     """The recipe and the files of a data set, or of the demo's news in its place, as flags of `hf-newsmatch train`."""
-    if args.demo:
+    if not args.data_root:  # with --demo, as the arguments' own check has it
         values = {**PAPER[name].demo, "config": str(RECIPES / PAPER[name].demo["config"])}
     else:
         recipe = RECIPES / f"{name}.yaml"

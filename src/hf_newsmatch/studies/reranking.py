@@ -44,7 +44,7 @@ def score_methods(experiment: Experiment) -> dict[str, dict[str, Any]]:
 
 def _score(experiment: Experiment, data: Corpus) -> dict[str, Any]:
     embedded = EmbeddedRuns(experiment, data, folder=experiment.output_dir / "embeddings")
-    gold = data.splits["test"].gold
+    gold = data.splits["test"].known_gold
     settings: Scores = {}
     scores: Scores = {}
     for run in RUNS:
@@ -59,11 +59,11 @@ def _score(experiment: Experiment, data: Corpus) -> dict[str, Any]:
 def first_articles(part: Split) -> Split:
     """The split with only the first article of each picture, and all its candidates."""
     firsts: dict[str, str] = {}
-    for article_id, image_id in part.gold.items():
+    for article_id, image_id in part.known_gold.items():
         firsts.setdefault(image_id, article_id)
     kept = set(firsts.values())
     rows = [row for row, article_id in enumerate(part.articles["article_id"]) if article_id in kept]
-    gold = {article_id: image_id for article_id, image_id in part.gold.items() if article_id in kept}
+    gold = {article_id: image_id for article_id, image_id in part.known_gold.items() if article_id in kept}
     return Split(part.articles.select(rows), part.images, gold)
 
 

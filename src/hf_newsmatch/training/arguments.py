@@ -115,7 +115,8 @@ class ContrastiveTrainingArguments(ContrastiveOptions, TrainingArguments):
         _check_trained_weights(self)
         _check_lora(self)
         # pinned pages only speed up the way to an accelerator; without one, every data loader would warn
-        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
+        if not torch.accelerator.is_available():
+            self.dataloader_pin_memory = False
         # a resumed training must count on from the evaluations before it
         self.restore_callback_states_from_checkpoint |= self.early_stopping_patience is not None
 

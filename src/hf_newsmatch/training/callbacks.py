@@ -5,9 +5,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -21,11 +22,14 @@ from .losses import MAX_LOGIT_SCALE
 # Seconds within which several processes count two signals as one.
 _SAME_SIGNAL = 2.0
 
+# What `signal.signal` returns and takes.
+_Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
+
 
 class ClampLogitScaleCallback(TrainerCallback):
     """Keeps the stored `logit_scale` at most ln 100, as CLIP's own training did, unless it is frozen."""
 
-    def on_optimizer_step(self, args, state, control, model: nn.Module | None = None, **kwargs):
+    def on_optimizer_step(self, args, state, control, model: nn.Module, **kwargs):
         with torch.no_grad():
             if model.logit_scale.requires_grad:
                 model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
@@ -38,7 +42,7 @@ class DisableInputGradsCallback(TrainerCallback):
     pass through all frozen layers.
     """
 
-    def on_train_begin(self, args, state, control, model: nn.Module | None = None, **kwargs):
+    def on_train_begin(self, args, state, control, model: nn.Module, **kwargs):
         model.disable_input_require_grads()
 
 
@@ -135,7 +139,7 @@ class SaveOnSignalCallback(TrainerCallback):
         self.asked = 0  # the signal's number
         self.stopping = False
         self._asked_at = 0.0
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, _Handler] = {}
         self._group = None
 
     def on_train_begin(self, args, state, control, **kwargs):

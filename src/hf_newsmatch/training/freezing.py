@@ -94,6 +94,8 @@ def _place(name: str, layers: dict[str, int]) -> tuple[str | None, int]:
     """The tower of a weight, none for `logit_scale`, and how many steps it lies below the tower's output."""
     name = name.removeprefix("base_model.model.")  # inside a PeftModel
     tower = CLIP.tower(name)
+    if tower is None:
+        return None, 0
     if layer := CLIP.layer.search(name):
         return tower, layers[tower] - int(layer[1])
     return tower, layers[tower] + 1 if CLIP.input.search(name) else 0

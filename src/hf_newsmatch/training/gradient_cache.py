@@ -7,13 +7,21 @@ a graph, take the loss's gradient at the embeddings, then embed each chunk again
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol
 
 import torch
 from torch.utils.checkpoint import get_device_states, set_device_states
 
 
+class DualEncoderOutput(Protocol):
+    """The part of a dual encoder's output that the loss reads."""
+
+    image_embeds: torch.Tensor
+    text_embeds: torch.Tensor
+
+
 def backward_in_chunks(
-    model: Callable[..., object],
+    model: Callable[..., DualEncoderOutput],
     inputs: Mapping[str, torch.Tensor],
     loss_function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     logit_scale: torch.nn.Parameter,
@@ -75,7 +83,9 @@ def backward_in_chunks(
     return loss.detach()
 
 
-def _embed(model: Callable[..., object], chunk: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def _embed(
+    model: Callable[..., DualEncoderOutput], chunk: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
     outputs = model(**chunk)
     return outputs.image_embeds.float(), outputs.text_embeds.float()
 

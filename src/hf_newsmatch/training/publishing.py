@@ -9,10 +9,11 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 from huggingface_hub.constants import DEFAULT_REVISION, REPOCARD_NAME
-from transformers import CLIPModel, Trainer
+from transformers import CLIPModel, ProcessorMixin, Trainer
 
 from ..configs import CardArguments, DataArguments
 from ..data.splits import split_report
+from ..errors import NewsMatchError
 from ..experiment.record import BaseModel, DataRecord, Record, TrainRecord
 from ..hub.card import find_license
 from ..hub.files import Upload
@@ -33,12 +34,14 @@ class PublishingMixin(Trainer):
     Attributes:
         base_model ([`BaseModel`]): The model that the training began with.
         text_fields (`list[str]`): The columns that the text tower reads.
+        processing_class (`ProcessorMixin`, *optional*): The processor that is published with the model.
         finished_model (`Callable`): Gives the model as trained, an ordinary checkpoint's.
     """
 
     base_model: BaseModel
     finished_model: Callable[[], CLIPModel]
     text_fields: list[str]
+    processing_class: ProcessorMixin | None
     _hub_token: str | None
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
@@ -48,12 +51,13 @@ class PublishingMixin(Trainer):
         push stops it before the training.
 
         Raises:
-            [`NewsMatchError`]: without a name like `user/name`, on a repository that is public although a private one
-                is wanted, and on whatever the Hub refuses.
+            [`NewsMatchError`]: without a processor or a name like `user/name`, on a repository that is public although
+                a private one is wanted, and on whatever the Hub refuses.
         """
         if self.is_world_process_zero():
             private = self.args.hub_private_repo if private is None else private
-            open_repo(self.args.hub_model_id, private is not False, token or self._hub_token)
+            _own_processor(self)
+            open_repo(check_repo_id(self.args.hub_model_id), private is not False, token or self._hub_token)
         self.hub_model_id, self.push_in_progress = self.args.hub_model_id, None
 
     def create_model_card(self, model_name: str | None = None, **kwargs: Any) -> None:
@@ -67,7 +71,8 @@ class PublishingMixin(Trainer):
                 `Trainer`.
 
         Raises:
-            [`NewsMatchError`]: when neither `license` nor the base model's card names a licence.
+            [`NewsMatchError`]: without a processor, and when neither `license` nor the base model's card names a
+                licence.
         """
         if self.is_world_process_zero():
             repo_id = model_name or self.args.hub_model_id or Path(self.args.output_dir).absolute().name
@@ -114,8 +119,7 @@ class PublishingMixin(Trainer):
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         url, token = None, token or self._hub_token
         if self.is_world_process_zero():
-            repo_id = self.args.hub_model_id
-            check_repo_id(repo_id)
+            repo_id = check_repo_id(self.args.hub_model_id)
             kwargs.pop("model_name", None)
             branch = revision or self.args.hub_revision or DEFAULT_REVISION
             private = self.args.hub_private_repo if private is None else private
@@ -152,13 +156,25 @@ def make_trainer_upload(
             The token of the push.
 
     Raises:
-        [`NewsMatchError`]: when no licence is known, or a file would tell of this machine or hold a token.
+        [`NewsMatchError`]: when the trainer has no processor, no licence is known, or a file would tell of this
+            machine or hold a token.
     """
-    save_checkpoint(trainer.finished_model(), trainer.processing_class, folder)
+    save_checkpoint(trainer.finished_model(), _own_processor(trainer), folder)
     record = trainer_record(trainer, folder)
     license = find_license(record.base_model, card_args, token)
     checkpoint = Checkpoint("fine_tuned", folder)
     return make_upload(record, checkpoint, branch, repo_id, card_args, license, recipe_defaults(), token=token)
+
+
+def _own_processor(trainer: "PublishingMixin") -> ProcessorMixin:
+    """The trainer's processor, without which a checkpoint cannot be loaded.
+
+    Raises:
+        [`NewsMatchError`]: when the trainer was made with a collator alone.
+    """
+    if trainer.processing_class is None:
+        raise NewsMatchError("A checkpoint is published with its processor; give the trainer a processing_class.")
+    return trainer.processing_class
 
 
 def trainer_record(trainer: "PublishingMixin", folder: Path) -> Record:

@@ -109,7 +109,7 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
         init = kwargs.get("model_init")
         if isinstance(model, str | os.PathLike):
             self.base_model = named_base_model(str(model), None)
-            loaded, own_processor = load_clip(model, strict=True)
+            loaded, own_processor = load_clip(str(model), strict=True)
             self.base_model.revision = getattr(loaded.config, "_commit_hash", None)
             model = loaded
             processing_class = own_processor if processing_class is None else processing_class
@@ -124,7 +124,7 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
                 "A model that is loaded already needs its processor too; give processing_class, or name the checkpoint"
                 " as model."
             )
-        if args.cache_images:
+        if args.cache_images and processing_class is not None:
             with args.main_process_first(desc="caching pictures"):
                 train_dataset, eval_dataset = (
                     with_cached(dataset, processing_class.image_processor) for dataset in (train_dataset, eval_dataset)

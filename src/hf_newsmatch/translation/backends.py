@@ -5,7 +5,7 @@ import ctypes
 import hashlib
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -251,7 +251,7 @@ def make_backend(name: str, checkpoint: MarianCheckpoint, device: torch.device, 
     Raises:
         [`NewsMatchError`]: on another name, or a backend that cannot run here.
     """
-    backends = {"torch": TorchBackend, "ctranslate2": CTranslate2Backend}
+    backends: dict[str, Callable[..., Backend]] = {"torch": TorchBackend, "ctranslate2": CTranslate2Backend}
     if name not in backends:
         raise NewsMatchError(f"There is no backend '{name}'; take one of {', '.join(backends)}.")
     try:

@@ -135,15 +135,16 @@ class MarianCheckpoint:
             "source": self.tokenizer.source_lang or (named and named[1]),
             "target": self.tokenizer.target_lang or (named and named[2]),
         }
-        pair = {}
+        pair: dict[str, str] = {}
         for side, wanted in (("source", source), ("target", target)):
-            own = known[side] and base_language(known[side])
-            if wanted is None and own is None:
+            own = base_language(known[side]) if known[side] else None
+            language = base_language(wanted) if wanted else own
+            if language is None:
                 raise NewsMatchError(
                     f"'{self.name}' does not say its {side} language; name it with {side}_language=…"
                     f" (--{side}_language)."
                 )
-            pair[side] = base_language(wanted) if wanted else own
+            pair[side] = language
             # a code of three letters may stand for a group of languages that the wanted one belongs to
             if wanted and own and len(own) == 2 and own != pair[side]:
                 direction = "from" if side == "source" else "into"

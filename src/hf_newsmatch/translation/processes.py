@@ -24,7 +24,7 @@ class Processes:
             from accelerate import PartialState
 
             self._state = PartialState()
-        self._share = share and self._state is not None
+        self._sharing = self._state if share else None
 
     @property
     def first(self) -> bool:
@@ -45,13 +45,13 @@ class Processes:
         self, sentences: Sequence[str], translate: Callable[[Sequence[str]], dict[str, Any]]
     ) -> dict[str, Any]:
         """Let each process translate its share, and give all of them all results, in order."""
-        if not self._share:
+        if self._sharing is None:
             return translate(sentences)
         from accelerate.utils import gather_object
 
         # dealt out by length, so that the shares take the same time; the order is the same in every process
         ordered = sorted(sentences, key=lambda sentence: (len(sentence), sentence))
-        own = translate(ordered[self._state.process_index :: self._state.num_processes])
+        own = translate(ordered[self._sharing.process_index :: self._sharing.num_processes])
         results = {sentence: result for share in gather_object([own]) for sentence, result in share.items()}
         return {sentence: results[sentence] for sentence in sentences}
 

@@ -41,7 +41,12 @@ class Span:
 
 def find_spans(text: str) -> list[Span]:
     """The protected spans of a text, in order."""
-    return [Span(match.start(), match.end(), match.lastgroup, match[0]) for match in _SPAN.finditer(text)]
+    return [Span(match.start(), match.end(), _kind(match), match[0]) for match in _SPAN.finditer(text)]
+
+
+def _kind(match: re.Match[str]) -> str:
+    """The name of the alternative of `_SPAN` that matched."""
+    return next(kind for kind, found in match.groupdict().items() if found is not None)
 
 
 def has_words(text: str) -> bool:

@@ -1,7 +1,6 @@
 """The translator of texts: it splits, protects, looks up, generates, checks and joins."""
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 # Shorter sentences count as that long in a batch: the memory that each of its beams needs does not shrink with them.
 _SHORTEST = 32
-_SPACE_AROUND = re.compile(r"(\s*)(.*?)(\s*)", re.DOTALL)
 # A component of the cache's key: raise it when the rules change by which an output is stopped or refused.
 _GUARD_VERSION = 1
 
@@ -150,9 +148,9 @@ class Translator:
             raise NewsMatchError(f"tokens_per_batch is {tokens_per_batch}; give at least 1.")
         self.checkpoint = MarianCheckpoint(model_name_or_path, revision, source_language, target_language, generation)
         self._processes = Processes(share)
-        device = self._processes.device if device is None else _usable(device)
-        self.backend = make_backend(backend, self.checkpoint, device, dtype)
-        self.tokens_per_batch = tokens_per_batch or (1024 if device.type == "cpu" else 4096)
+        place = self._processes.device if device is None else _usable(device)
+        self.backend = make_backend(backend, self.checkpoint, place, dtype)
+        self.tokens_per_batch = tokens_per_batch or (1024 if place.type == "cpu" else 4096)
         self.progress = progress
         self.report = TranslationReport()
         self._cache_file = cache_file
@@ -229,7 +227,7 @@ class Translator:
             if made.problem is None and (spans := lost_spans(sentence, made.text)):
                 lost[sentence] = cut_at(sentence, spans)
         stretches = {
-            stretch: _SPACE_AROUND.fullmatch(stretch).groups()
+            stretch: _cut_space(stretch)
             for pieces in lost.values()
             for stretch, protected in pieces
             if not protected and has_words(stretch)
@@ -247,10 +245,10 @@ class Translator:
                 text = ""
                 for stretch, _ in lost[sentence]:
                     before, words, after = stretches.get(stretch, ("", stretch, ""))
-                    made = second.get(words)
+                    own = second.get(words)
                     # a stretch that its own translation would spoil again stays as it is
-                    spoilt = made is None or made.problem or lost_spans(words, made.text)
-                    piece = before + (words if spoilt else made.text) + after
+                    spoilt = own is None or own.problem or lost_spans(words, own.text)
+                    piece = before + (words if own is None or spoilt else own.text) + after
                     # the hyphen of "42-jährig", say, has gone with the translation
                     glued = text[-1:].isalnum() and piece[:1].isalnum()
                     text += f" {piece}" if glued else piece
@@ -329,6 +327,13 @@ def _usable(device: str | torch.device) -> torch.device:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise NewsMatchError(f"There is no device '{device}' here: {first_sentence(error)}.") from error
+
+
+def _cut_space(stretch: str) -> tuple[str, str, str]:
+    """The white space before the words of a stretch, the words, and the white space behind them."""
+    words = stretch.strip()
+    start = stretch.index(words)
+    return stretch[:start], words, stretch[start + len(words) :]
 
 
 def _join(plan: Sequence[_Segment], results: Mapping[str, _Result]) -> Document:
