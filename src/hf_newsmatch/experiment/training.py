@@ -112,6 +112,8 @@ def train(
         # what would stop the push stops it now, not after the training
         find_license(experiment.record.base_model, card_args, push_args.hub_token)
         open_repo(check_repo_id(push_args.hub_model_id), push_args.hub_private_repo, push_args.hub_token)
+    # all have read what is there before one of them moves it
+    trainer.accelerator.wait_for_everyone()
     if first and begins:
         if train_args.overwrite:
             set_aside(experiment.layout)
