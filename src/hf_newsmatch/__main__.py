@@ -2,12 +2,13 @@
 
 import ast
 import difflib
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
 
 from .commands import ALIASES, COMMANDS
-from .errors import program
+from .errors import interrupt, leave_interrupted, program
 from .version import __version__
 
 
@@ -29,7 +30,12 @@ def main() -> None:
         sys.exit(2)
     # what the command's error lines begin with
     sys.argv[:2] = [f"{name} {command}"]
-    import_module(f"hf_newsmatch.commands.{command}").main()
+    try:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, interrupt)
+        import_module(f"hf_newsmatch.commands.{command}").main()
+    except KeyboardInterrupt:  # before the command can answer it
+        leave_interrupted()
 
 
 def overview(name: str) -> str:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 # What an extra of the package brings, by the name that is imported.
 EXTRAS = {
@@ -75,6 +76,44 @@ def program() -> str:
     return Path(sys.argv[0]).name
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a command: an interpreter that saw a plain `KeyboardInterrupt` may end by the signal, not by 130."""
+
+
+class _Interruption:
+    """Takes Ctrl-C over from Python, and remembers that it came."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self.before = signal.getsignal(signal.SIGINT)
+        if self.is_ours:
+            signal.signal(signal.SIGINT, self._come)
+
+    @property
+    def is_ours(self) -> bool:
+        # a shell has background jobs ignore it, and a test or a notebook may have a handler of its own
+        return self.before in (signal.default_int_handler, interrupt)
+
+    def _come(self, *_: object) -> None:
+        self.came = True
+        raise Interrupted
+
+    def end(self) -> None:
+        if self.is_ours:
+            signal.signal(signal.SIGINT, self.before)
+
+
+def interrupt(*_: object) -> NoReturn:
+    """Answer Ctrl-C before a command has begun."""
+    raise Interrupted
+
+
+def leave_interrupted() -> NoReturn:
+    """End after Ctrl-C with exit code 130 and one line, as a shell expects it."""
+    print(f"{program()}: interrupted; the same command goes on from what is saved, or starts again.", file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)
+
+
 def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
     """Let a command's `main` end with exit code 2 and one sentence, no traceback, on a [`NewsMatchError`].
 
@@ -87,17 +126,27 @@ def exits_cleanly(main: Callable[..., None]) -> Callable[..., None]:
     def wrapper(*args, **kwargs):
         # as after Ctrl-C, temporary files are removed on the way out
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        interruption = _Interruption()
         try:
             with needs_extra():
                 return main(*args, **kwargs)
-        except NewsMatchError as error:
+        except (NewsMatchError, OSError) as error:
+            if interruption.came:
+                leave_interrupted()
             message = str(error)
-        except OSError as error:
-            message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            if isinstance(error, OSError) and error.filename:
+                message = f"{error.filename}: {error.strerror}"
         except KeyboardInterrupt:
-            sys.exit(128 + signal.SIGINT)
+            leave_interrupted()
+        except Exception:
+            if (
+                interruption.came
+            ):  # a library made another error of it, as extension modules do while they are imported
+                leave_interrupted()
+            raise
         finally:
             signal.signal(signal.SIGTERM, before)
+            interruption.end()
         print(f"{program()}: error: {message}", file=sys.stderr)
         sys.exit(2)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 
 from ..errors import NewsMatchError, explain, first_sentence
+from .checks import PREFIX, check_end_of_text, check_loaded, other_layout, refuse_adapter, scale_of_one_value
 
 # PyTorch and transformers' models are imported where they are needed: that takes seconds, and interpolating weights
 # needs none
@@ -46,9 +47,18 @@ def load_config(name_or_path: str | Path, revision: str | None = None) -> "CLIPC
     """
     from transformers import AutoConfig
 
-    with _explained(name_or_path):
-        config = AutoConfig.from_pretrained(resolve_checkpoint(name_or_path), revision=revision)
+    checkpoint = resolve_checkpoint(name_or_path)
+    refuse_adapter(name_or_path, checkpoint, revision)
+    try:
+        with _explained(name_or_path):
+            config = AutoConfig.from_pretrained(checkpoint, revision=revision)
+    except NewsMatchError as error:
+        if layout := other_layout(name_or_path, checkpoint, revision):
+            raise NewsMatchError(layout) from error
+        raise
     if config.model_type != "clip":
+        if layout := other_layout(name_or_path, checkpoint, revision):
+            raise NewsMatchError(layout)
         raise NewsMatchError(
             f"'{name_or_path}' is a '{config.model_type}' checkpoint, not CLIP; name one like"
             " openai/clip-vit-base-patch32."
@@ -57,7 +67,10 @@ def load_config(name_or_path: str | Path, revision: str | None = None) -> "CLIPC
 
 
 def load_clip(
-    name_or_path: str | Path, revision: str | None = None, dtype: "torch.dtype | str" = "float32"
+    name_or_path: str | Path,
+    revision: str | None = None,
+    dtype: "torch.dtype | str" = "float32",
+    strict: bool = False,
 ) -> "tuple[CLIPModel, CLIPProcessor]":
     """Load a CLIP checkpoint and its processor.
 
@@ -72,6 +85,8 @@ def load_clip(
             Branch, tag or commit of a Hub id.
         dtype (`torch.dtype` or `str`, *optional*, defaults to `"float32"`):
             The dtype of the weights.
+        strict (`bool`, *optional*, defaults to `False`):
+            Whether to refuse weights that CLIP has not, as a training does.
 
     Returns:
         `tuple[CLIPModel, CLIPProcessor]`, the model in evaluation mode on the CPU.
@@ -83,10 +98,25 @@ def load_clip(
 
     config = load_config(name_or_path, revision)
     checkpoint = resolve_checkpoint(name_or_path)
+    scale = scale_of_one_value(checkpoint, revision)
     with _explained(name_or_path):
         model, report = CLIPModel.from_pretrained(
-            checkpoint, config=config, revision=revision, dtype=dtype, output_loading_info=True
+            checkpoint,
+            config=config,
+            revision=revision,
+            dtype=dtype,
+            output_loading_info=True,
+            key_mapping={PREFIX.pattern: ""},
+            ignore_mismatched_sizes=scale is not None,
         )
+    if scale is not None:
+        other = sorted(name for name, *_ in report["mismatched_keys"] if name != "logit_scale")
+        if other:
+            raise NewsMatchError(
+                f"The weight {other[0]} of '{name_or_path}' is of another size than its config.json says; put the"
+                " config.json of these weights beside them."
+            )
+        model.logit_scale.data.fill_(scale)
     processor = load_processor(name_or_path, revision, config)
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
@@ -94,6 +124,8 @@ def load_clip(
             f"The checkpoint '{name_or_path}' lacks {len(missing)} weights of its own configuration, first"
             f" {missing[0]}; download or save it again."
         )
+    check_loaded(name_or_path, model, report, strict)
+    check_end_of_text(name_or_path, config, processor)
     processor.tokenizer.model_max_length = config.text_config.max_position_embeddings
     return model.eval(), processor
 
