@@ -237,3 +237,43 @@ def test_steps_that_need_no_extra_import_without_any():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("raised", [None, ImportError, OSError, NewsMatchError])
+def test_ctrl_c_is_one_line_and_130(monkeypatch, capsys, raised):
+    """Also where a library has made another error of it, as extension modules do while they are imported."""
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/hf-newsmatch fuse"])
+    before = signal.getsignal(signal.SIGINT)
+
+    @exits_cleanly
+    def main():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            exec("while True: pass")
+        except KeyboardInterrupt as error:
+            if raised is None:
+                raise
+            raise raised("numpy did not load") from error
+
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+    err = capsys.readouterr().err
+    assert err.startswith("hf-newsmatch fuse: stopped by Ctrl-C. The same command ")
+    assert err.count("\n") == 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_inside_an_exec_while_a_command_is_imported(tmp_path):
+    """As a process: an interrupt that passes an `exec` must not end it by the signal."""
+    code = (
+        "import os, signal, sys, hf_newsmatch.__main__ as m\n"
+        "def importing(name):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    exec('while True: pass')\n"
+        "m.import_module, sys.argv = importing, ['hf-newsmatch', 'fuse']\n"
+        "m.main()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr.count("\n")) == (130, 1)
+    assert "fuse: stopped by Ctrl-C. The same command" in result.stderr

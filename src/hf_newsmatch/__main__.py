@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from .commands import ALIASES, COMMANDS
-from .errors import BEGINS_AGAIN, program
+from .errors import interrupt, leave_interrupted, program
 from .version import __version__
 
 
@@ -31,11 +31,11 @@ def main() -> None:
     # what the command's error lines begin with
     sys.argv[:2] = [f"{name} {command}"]
     try:
-        run = import_module(f"hf_newsmatch.commands.{command}").main
-    except KeyboardInterrupt:
-        print(f"{program()}: stopped by Ctrl-C. {BEGINS_AGAIN}", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
-    run()
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, interrupt)
+        import_module(f"hf_newsmatch.commands.{command}").main()
+    except KeyboardInterrupt:  # before the command can answer it
+        leave_interrupted()
 
 
 def overview(name: str) -> str:

@@ -284,7 +284,10 @@ class TrainArguments:
     _argument_group_name = "output"
 
     overwrite: bool = field(
-        default=False, metadata={"help": "Replace a fine-tuned model that is already in the output folder."}
+        default=False,
+        metadata={
+            "help": "Replace a fine-tuned model that is already in the output folder, once the new one is complete."
+        },
     )
 
 

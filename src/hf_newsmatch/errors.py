@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import overload
+from typing import NoReturn, overload
 
 # What an extra of the package brings, by the name that is imported.
 EXTRAS = {
@@ -112,6 +112,46 @@ _Main = Callable[..., None]
 BEGINS_AGAIN = "The same command begins again."
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a command: an interpreter that saw a plain `KeyboardInterrupt` may end by the signal, not by 130."""
+
+
+class _Interruption:
+    """Takes Ctrl-C over from Python, and remembers that it came."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self.before = signal.getsignal(signal.SIGINT)
+        if self.is_ours:
+            signal.signal(signal.SIGINT, self._come)
+
+    @property
+    def is_ours(self) -> bool:
+        # a shell has background jobs ignore it, and a test or a notebook may have a handler of its own
+        return self.before in (signal.default_int_handler, interrupt)
+
+    def _come(self, *_: object) -> None:
+        self.came = True
+        # where ending takes long, a second Ctrl-C ends at once
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise Interrupted
+
+    def end(self) -> None:
+        if self.is_ours:
+            signal.signal(signal.SIGINT, self.before)
+
+
+def interrupt(*_: object) -> NoReturn:
+    """Answer Ctrl-C before a command has begun."""
+    raise Interrupted
+
+
+def leave_interrupted(again: str = BEGINS_AGAIN) -> NoReturn:
+    """End after Ctrl-C with exit code 130 and one line, as a shell expects it."""
+    print(f"{program()}: stopped by Ctrl-C. {again}", file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)
+
+
 @overload
 def exits_cleanly(main: _Main) -> _Main: ...
 
@@ -138,36 +178,22 @@ def exits_cleanly(main: _Main | None = None, *, again: str = BEGINS_AGAIN) -> _M
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs):
-        interrupted = False
-
-        def interrupt(*_):
-            nonlocal interrupted
-            interrupted = True
-            # where ending takes long, a second Ctrl-C ends at once
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            raise KeyboardInterrupt
-
         # as after Ctrl-C, temporary files are removed on the way out
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        # one that is ignored, as in the background of a shell, stays ignored
-        before_interrupt = signal.getsignal(signal.SIGINT)
-        if before_interrupt is signal.default_int_handler:
-            signal.signal(signal.SIGINT, interrupt)
+        interruption = _Interruption()
         try:
             with needs_extra():
                 return main(*args, **kwargs)
         except BaseException as error:
-            # some libraries make another error of it
-            if isinstance(error, KeyboardInterrupt) or (interrupted and not isinstance(error, SystemExit)):
-                print(f"{program()}: stopped by Ctrl-C. {again}", file=sys.stderr)
-                sys.exit(128 + signal.SIGINT)
+            # a library may make another error of it, as extension modules do while they are imported
+            if isinstance(error, KeyboardInterrupt) or (interruption.came and not isinstance(error, SystemExit)):
+                leave_interrupted(again)
             message = _message(error)
             if message is None:
                 raise
         finally:
             signal.signal(signal.SIGTERM, before)
-            if before_interrupt is signal.default_int_handler:
-                signal.signal(signal.SIGINT, before_interrupt)
+            interruption.end()
         print(f"{program()}: error: {message}", file=sys.stderr)
         sys.exit(2)
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -314,8 +315,9 @@ def test_the_same_command_goes_on_with_an_unfinished_training(train, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_ends_with_143(checkpoints, train, tmp_path):
-    """In a process of its own, as a scheduler stops it; the second start ends as an undisturbed training."""
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_a_signal_saves_and_tells_it(checkpoints, train, tmp_path, number, name):
+    """In a process of its own, as a scheduler or a user stops it; the second start ends as an undisturbed training."""
     news = write_news_folder(tmp_path / "news")
     flags = ["--articles_file", news / "articles.tsv", "--num_train_epochs", "12", "--report_to", "none"]
     command = [sys.executable, SCRIPTS / "train.py", "--model_name_or_path", checkpoints / "zero_shot", *flags]
@@ -330,11 +332,11 @@ def test_sigterm_saves_and_ends_with_143(checkpoints, train, tmp_path):
     )
     while process.poll() is None and not list((tmp_path / "out").glob("checkpoint-*")):
         time.sleep(0.01)
-    process.terminate()
+    process.send_signal(number)
     _, err = process.communicate()
-    assert process.returncode == 143, err
+    assert process.returncode == 128 + number, err
     assert "Traceback" not in err
-    assert "the same command goes on from" in err
+    assert f"Stopped by {name}; the same command goes on from" in err
     assert not (tmp_path / "out" / "fine_tuned").exists()
     assert train(*flags, "--output_dir", tmp_path / "out")[0] == 0
     assert train(*flags, "--output_dir", tmp_path / "undisturbed")[0] == 0

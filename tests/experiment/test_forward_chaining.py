@@ -86,6 +86,14 @@ def test_the_recipe_is_the_recorded_one(tmp_path):
     assert again.output_dir == str(tmp_path / "again")
 
 
+@pytest.mark.parametrize(("name", "value"), [("auto_find_batch_size", True), ("learning_rate", -1.0)])
+def test_a_recorded_training_that_cannot_be_repeated_is_one_sentence(tmp_path, name, value):
+    """As an older version took it."""
+    recorded = ContrastiveTrainingArguments(output_dir=str(tmp_path), use_cpu=True).to_dict() | {name: value}
+    with pytest.raises(NewsMatchError, match=f"cannot be repeated here: --{name}"):
+        training_arguments(TrainRecord(None, recorded), tmp_path)
+
+
 @pytest.mark.parametrize("options", [{}, {"lora_rank": 2, "train_towers": "vision"}], ids=["all weights", "LoRA"])
 def test_fine_tuning_again_gives_the_runs_own_model(checkpoints, tmp_path, options):
     """On the run's own parts, the recipe gives the run's own weights."""

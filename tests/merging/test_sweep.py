@@ -1,4 +1,5 @@
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -189,3 +190,15 @@ def test_sweep_refuses_what_does_not_fit(checkpoints, tmp_path, processor, pairs
         sweep_towers(*ends, pairs, max_evaluations=11, progress=False)
     with pytest.raises(NewsMatchError, match="cannot be chosen by 'recall@7'"):
         sweep_towers(*ends, pairs, metric="recall@7", progress=False)
+
+
+@pytest.mark.parametrize("end", ["zero_shot", "fine_tuned"])
+def test_weights_that_are_no_numbers_are_named_before_the_sweep(checkpoints, tmp_path, pairs, end):
+    for name in ("zero_shot", "fine_tuned"):
+        shutil.copytree(checkpoints / name, tmp_path / name)
+    file = tmp_path / end / "model.safetensors"
+    tensors = load_file(file)
+    tensors["text_projection.weight"][0, 0] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(NewsMatchError, match=rf"text_projection\.weight of .*{end}.* no finite numbers"):
+        sweep_alpha(tmp_path / "zero_shot", tmp_path / "fine_tuned", pairs, alphas=[0.5])

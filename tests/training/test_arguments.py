@@ -1,8 +1,10 @@
 import dataclasses
+import importlib.util
 import subprocess
 import sys
 
 import pytest
+import torch
 from transformers import TrainingArguments
 
 from hf_newsmatch import ContrastiveTrainingArguments, NewsMatchError
@@ -48,6 +50,24 @@ def test_a_record_from_before_early_stopping_has_the_same_recipe():
     assert {recipe[name] for name in new} == {None}
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("train_sampling_strategy", "sequential"),
+        ("eval_delay", 2),
+        ("bf16_full_eval", True),
+        ("fp16_full_eval", True),
+        ("ignore_data_skip", True),
+        ("accelerator_config", {"use_seedable_sampler": False}),
+    ],
+)
+def test_what_older_recipes_lack_counts_where_it_is_given(name, value):
+    options = {"output_dir": "x", "use_cpu": True}
+    plain, other = ContrastiveTrainingArguments(**options), ContrastiveTrainingArguments(**options, **{name: value})
+    assert name not in plain.recipe()
+    assert other.recipe().keys() - plain.recipe().keys() == {name}
+
+
 def test_a_resumed_training_counts_on_from_the_evaluations_before():
     assert ContrastiveTrainingArguments("x", early_stopping_patience=2).restore_callback_states_from_checkpoint
     assert not ContrastiveTrainingArguments("x").restore_callback_states_from_checkpoint
@@ -68,11 +88,48 @@ def test_a_resumed_training_counts_on_from_the_evaluations_before():
         ({"per_device_train_batch_size": 4, "contrastive_chunk_size": 5}, r"lie between 1 and .* \(4\), not 5"),
         ({"optim": "sgd"}, "--coupled_weight_decay false only"),
         ({"logits_factor": 0.0}, "--logits_factor must be positive"),
+        ({"learning_rate": -1e-5}, "--learning_rate must be at least 0, not -1e-05"),
+        ({"learning_rate": float("inf")}, "--learning_rate must be at least 0, not inf"),
+        ({"weight_decay": -0.1}, "--weight_decay must be at least 0"),
+        ({"max_grad_norm": float("nan")}, "--max_grad_norm must be at least 0, not nan"),
+        ({"adam_beta1": 1.0}, "--adam_beta1 must be at least 0 and below 1"),
+        ({"adam_epsilon": 0.0}, "--adam_epsilon must be positive"),
+        ({"num_train_epochs": 0}, "--num_train_epochs must be above 0, not 0"),
+        ({"num_train_epochs": -1}, "--num_train_epochs must be above 0, not -1"),
+        ({"num_train_epochs": float("nan")}, "--num_train_epochs must be above 0, not nan"),
+        ({"max_steps": 0}, "--max_steps must be at least 1, or -1"),
+        ({"fp16": True}, "--fp16 needs an accelerator; on a CPU .* --bf16 --use_cpu"),
+        ({"per_device_train_batch_size": 1}, "--per_device_train_batch_size 1 leaves a pair no other"),
+        ({"auto_find_batch_size": True}, "--auto_find_batch_size does not go .* --contrastive_chunk_size"),
+        ({"use_liger_kernel": True}, "--use_liger_kernel does not go .* leave it out"),
+        ({"debug": "underflow_overflow"}, "--debug does not go .* leave it out"),
+        ({"fsdp": True}, "leave --fsdp out"),
+        ({"train_sampling_strategy": "group_by_length"}, "is random or sequential here"),
     ],
 )
 def test_refuses(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        ContrastiveTrainingArguments(output_dir=str(tmp_path), **options)
+        ContrastiveTrainingArguments(**{"output_dir": str(tmp_path), "use_cpu": True, **options})
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator")
+@pytest.mark.parametrize("name", ["bf16", "bf16_full_eval"])
+def test_half_precision_without_an_accelerator(tmp_path, name):
+    with pytest.raises(ValueError, match=f"--{name} finds no accelerator here; add --use_cpu"):
+        ContrastiveTrainingArguments(str(tmp_path), **{name: True})
+    assert getattr(ContrastiveTrainingArguments(str(tmp_path), use_cpu=True, **{name: True}), name)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is not None, reason="DeepSpeed is installed")
+def test_a_package_that_is_missing(tmp_path):
+    with pytest.raises(ValueError, match=r"not installed .* install deepspeed\."):
+        ContrastiveTrainingArguments(str(tmp_path), use_cpu=True, deepspeed="zero2.json")
+
+
+def test_sharded_weights_of_a_launcher_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ValueError, match="FSDP shards the logit_scale"):
+        ContrastiveTrainingArguments(str(tmp_path), use_cpu=True)
 
 
 def test_several_gpus_in_one_process_are_refused(tmp_path, monkeypatch):

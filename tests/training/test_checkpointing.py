@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments, NewsMatchError
-from hf_newsmatch.training.callbacks import SaveOnSigtermCallback, TrainingStopped
-from hf_newsmatch.training.checkpointing import checkpoint_defect, last_checkpoint
+from hf_newsmatch.training.callbacks import SaveOnSignalCallback, TrainingStopped
+from hf_newsmatch.training.checkpointing import UNFINISHED, checkpoint_defect, explained_writing, last_checkpoint
 from tests.utils.news import make_model, make_pairs
 
 STEPS_AN_EPOCH, EPOCHS = 5, 4
@@ -143,7 +143,7 @@ def test_sigterm_saves_and_stops(tmp_path, processor, data, undisturbed, step):
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(TrainingStopped) as stopped:
-        start(tmp_path, processor, data, At(step, terminate), SaveOnSigtermCallback())
+        start(tmp_path, processor, data, At(step, terminate), SaveOnSignalCallback())
     assert signal.getsignal(signal.SIGTERM) is before
     assert stopped.value.checkpoint == str(tmp_path / "run" / f"checkpoint-{step}")
     assert last_checkpoint(tmp_path / "run") == tmp_path / "run" / f"checkpoint-{step}"
@@ -151,20 +151,40 @@ def test_sigterm_saves_and_stops(tmp_path, processor, data, undisturbed, step):
     assert weights(tmp_path / "final") == undisturbed
 
 
+@pytest.mark.parametrize("step", [7, 2 * STEPS_AN_EPOCH], ids=["within an epoch", "at its end"])
+def test_the_losses_of_a_resumed_epoch_are_those_of_the_whole(tmp_path, processor, data, step):
+    """As Trainer logs them once an epoch, and the mean over all steps that it returns in the end."""
+    saving = {"save_strategy": "steps", "save_steps": 1, "save_total_limit": None, "load_best_model_at_end": False}
+    whole = make_trainer(tmp_path, processor, data, **saving)
+    result = whole.train()
+    resumed = make_trainer(tmp_path, processor, data, **saving)
+    again = resumed.train(resume_from_checkpoint=str(tmp_path / "run" / f"checkpoint-{step}"))
+    losses = [[entry["loss"] for entry in log if "loss" in entry] for log in (log_of(whole), log_of(resumed))]
+    assert len(losses[0]) == EPOCHS
+    assert losses[1] == pytest.approx(losses[0], abs=1e-6)
+    assert again.training_loss == pytest.approx(result.training_loss, abs=1e-6)
+
+
+def log_of(trainer) -> list[dict[str, float]]:
+    return trainer.state.log_history
+
+
 def test_a_second_sigterm_ends_at_once(tmp_path, processor, data):
     def terminate_twice(*_):
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    assert in_child(start, tmp_path, processor, data, At(1, terminate_twice), SaveOnSigtermCallback()) == 143
+    assert in_child(start, tmp_path, processor, data, At(1, terminate_twice), SaveOnSignalCallback()) == 143
     assert last_checkpoint(tmp_path / "run") is None
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, processor, data, undisturbed):
+@pytest.mark.parametrize("size", [20_000, 60_000, 100_000])
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, processor, data, undisturbed, size):
+    """Wherever it fills: within the weights, or within the state of the optimizer, which is twice as large."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(*_):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
 
     try:
         with pytest.raises(NewsMatchError, match=r"could not be written .* goes on from .*checkpoint-5"):
@@ -174,6 +194,20 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, processor, data, und
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint-5"]
     start(tmp_path, processor, data)
     assert weights(tmp_path / "final") == undisturbed
+
+
+def test_what_pytorch_says_of_a_full_disk(tmp_path):
+    """The words differ with the place in the file where it filled."""
+    for text in ("[enforce fail at inline_container.cc:603] . unexpected pos 192 vs 86", "PytorchStreamWriter failed"):
+        (tmp_path / UNFINISHED / "checkpoint-1").mkdir(parents=True)
+        with (
+            pytest.raises(NewsMatchError, match=r"could not be written .*the disk is full.*starts again"),
+            explained_writing(tmp_path),
+        ):
+            raise RuntimeError(text)
+        assert not (tmp_path / UNFINISHED).exists()
+    with pytest.raises(RuntimeError, match="another"), explained_writing(tmp_path):
+        raise RuntimeError("another")
 
 
 def spoil(value):

@@ -75,3 +75,18 @@ def test_all_processes_stop_at_the_same_step_and_go_on_together(folders):
     plain, stopped = (load_file(folders[1] / f"{name}.safetensors") for name in ("plain", "stopped"))
     for name, tensor in plain.items():
         assert (tensor == stopped[name]).all(), name
+
+
+@pytest.mark.parametrize("step", training_worker.RESUMED_AT)
+@pytest.mark.parametrize("case", training_worker.RESUMED)
+def test_two_processes_that_are_resumed_end_the_same(folders, case, step):
+    """In the middle of the first epoch or the second, bit for bit; SGD shows an order that differs at once."""
+    run = folders[1] / "resumed" / case
+    whole, resumed = (load_file(run / name / "final.safetensors") for name in ("whole", f"from {step}"))
+    for name, tensor in whole.items():
+        assert (tensor == resumed[name]).all(), name
+    logs = [json.loads((run / name / "log.json").read_text()) for name in ("whole", f"from {step}")]
+    whole, resumed = ([entry["loss"] for entry in log if "loss" in entry] for log in logs)
+    assert len(whole) == 2
+    assert resumed == pytest.approx(whole, abs=1e-5)
+    assert logs[1][-1]["train_loss"] == pytest.approx(sum(whole) / 2, abs=1e-5)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from hf_newsmatch.training.callbacks import SaveOnSigtermCallback, TrainingStopped
+from hf_newsmatch.training.callbacks import SaveOnSignalCallback, TrainingStopped
 from hf_newsmatch.training.checkpointing import last_checkpoint
 from tests.utils.news import make_pairs
 
@@ -90,6 +90,6 @@ def test_a_training_that_had_ended_is_not_continued(tmp_path, processor, data, s
     last, best_weights = stopped
     terminate = At(last * STEPS_AN_EPOCH, lambda model: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(TrainingStopped, match=rf"checkpoint-{last * STEPS_AN_EPOCH}$"):
-        start(tmp_path, processor, data, terminate, SaveOnSigtermCallback(), **STOPPING)
+        start(tmp_path, processor, data, terminate, SaveOnSignalCallback(), **STOPPING)
     assert start(tmp_path, processor, data, **STOPPING).global_step == last * STEPS_AN_EPOCH
     assert weights(tmp_path / "final") == best_weights

@@ -44,6 +44,19 @@ def test_without_a_best_epoch_it_is_the_last():
     assert not [line for line in text(curve_table(state, args)) if "◀" in line and "│" in line]
 
 
+def test_a_training_of_so_many_steps_is_told_in_steps():
+    """--max_steps makes the number of epochs a fraction, or leaves --num_train_epochs without meaning."""
+    state = make_state([3.0, 2.0, 2.5])
+    for entry in state.log_history:
+        entry["epoch"] = entry["step"] / 4.285
+    expected = "step 20 of 35, with the lowest validation loss, 2.0000"
+    assert kept_weights(state, arguments(num_train_epochs=2, max_steps=35)) == expected
+    stopping = arguments(num_train_epochs=2, max_steps=35, early_stopping_patience=1)
+    assert kept_weights(state, stopping) == f"{expected}; stopped early after step 30"
+    (marked,) = [line for line in text(curve_table(state, stopping)) if "◀" in line and "│" in line]
+    assert marked.split("│")[1].strip() == "4.67"
+
+
 @pytest.mark.parametrize("best", [0, 28, 49])
 def test_a_long_training_is_shown_in_part(best):
     losses = [3.0] * 50
@@ -68,13 +81,13 @@ def test_early_stopping_is_mentioned_when_it_came():
     assert kept_weights(state, arguments(early_stopping_patience=1)).endswith("loss, 2.0000")
 
 
-@pytest.mark.parametrize(("patience", "ending"), [(None, "2.0000"), (1, "2.0000; stopped early after epoch 0.68")])
+@pytest.mark.parametrize(("patience", "ending"), [(None, "2.0000"), (1, "2.0000; stopped early after step 30")])
 def test_steps_in_place_of_epochs(patience, ending):
-    """44 steps an epoch, evaluated every 10: 50 steps are 1.14 epochs, whatever --num_train_epochs says."""
+    """44 steps an epoch, evaluated every 10, whatever --num_train_epochs says."""
     state = make_state([3.0, 2.0, 2.5])
     for row in state.log_history:
         row["epoch"] = row["step"] / 44
     args = arguments(num_train_epochs=6, max_steps=50, early_stopping_patience=patience)
-    assert kept_weights(state, args) == f"epoch 0.45 of 1.14, with the lowest validation loss, {ending}"
+    assert kept_weights(state, args) == f"step 20 of 50, with the lowest validation loss, {ending}"
     shown = [line.split("│")[1].strip() for line in text(curve_table(state, args)) if "│" in line]
     assert [cell for cell in shown if cell] == ["0.23", "0.45", "0.68"]

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from transformers.utils import is_peft_available
 
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments
-from hf_newsmatch.training.callbacks import SaveOnSigtermCallback, TrainingStopped
+from hf_newsmatch.training.callbacks import SaveOnSignalCallback, TrainingStopped
 from hf_newsmatch.training.checkpointing import last_checkpoint
 from tests.utils.news import make_model, make_pairs, make_processor
 
@@ -29,6 +29,18 @@ CASES = {
     "one tower": {"train_towers": "text", "unfreeze_last_layers": 1, "layerwise_lr_decay": 0.5},
     "one incomplete batch": {"count": 7},
 }
+# Trainings that are resumed, of three steps an epoch, the last of which accumulates fewer batches in one case.
+RESUMED = {
+    "plain": {},
+    "chunks and accumulation": {
+        "contrastive_chunk_size": 3,
+        "gradient_accumulation_steps": 2,
+        "per_device_train_batch_size": 10,
+    },
+    "workers": {"dataloader_num_workers": 1},
+    "random batches": {"distinct_batches": False},
+}
+RESUMED_AT = (2, 4)
 if is_peft_available():
     CASES["lora"] = {"lora_rank": 2, "lora_alpha": 16, "contrastive_chunk_size": 2, "gradient_accumulation_steps": 2}
 
@@ -51,13 +63,30 @@ def stop_and_go_on(folder: Path) -> None:
     """The plain case, but SIGTERM comes to the last process alone at its second step; then all go on."""
     trainer = make_trainer(folder)
     trainer.add_callback(Terminate())
-    trainer.add_callback(SaveOnSigtermCallback())
+    trainer.add_callback(SaveOnSignalCallback())
     with pytest.raises(TrainingStopped, match=r"checkpoint-2$"):
         trainer.train()
     trainer = make_trainer(folder)
     trainer.train(resume_from_checkpoint=str(last_checkpoint(folder / "run")))
     if trainer.is_world_process_zero():
         save_file(trainer.accelerator.unwrap_model(trainer.model).state_dict(), folder / "stopped.safetensors")
+
+
+def resume(folder: Path) -> None:
+    """Each case of `RESUMED` undisturbed, and then again from several of its checkpoints; dropout draws numbers."""
+    saving = {"save_strategy": "steps", "save_steps": 2, "save_total_limit": None, "max_steps": 6}
+    for name, settings in RESUMED.items():
+        for step in (None, *RESUMED_AT):
+            run = folder / "resumed" / name
+            output_dir = run / "whole" if step is None else run / f"from {step}"
+            trainer = make_trainer(folder, **saving, **settings, output_dir=str(output_dir), logging_steps=3)
+            for module in trainer.model.modules():
+                if isinstance(getattr(module, "dropout", None), float):
+                    module.dropout = 0.2
+            trainer.train(resume_from_checkpoint=step and str(run / "whole" / f"checkpoint-{step}"))
+            if trainer.is_world_process_zero():
+                save_file(trainer.finished_model().state_dict(), output_dir / "final.safetensors")
+                (output_dir / "log.json").write_text(json.dumps(trainer.state.log_history))
 
 
 class Terminate(TrainerCallback):
@@ -77,22 +106,22 @@ def make_trainer(folder: Path, count: int = COUNT, **settings) -> ContrastiveTra
         pictures.mkdir()
         make_pairs(pictures, COUNT, [f"p{number}" for number in range(COUNT)])
     pairs = make_pairs(pictures, count, image_ids, titles, draw=False)
-    args = ContrastiveTrainingArguments(
-        output_dir=str(folder / "run"),
-        use_cpu=True,
-        per_device_train_batch_size=GLOBAL_BATCH // world_size(),
-        max_steps=5,
-        logging_strategy="steps",
-        logging_steps=1,
-        learning_rate=0.02,
-        optim="sgd",
-        coupled_weight_decay=False,
-        save_strategy="no",
-        load_best_model_at_end=False,
-        report_to="none",
-        disable_tqdm=True,
-        **settings,
-    )
+    defaults = {
+        "output_dir": str(folder / "run"),
+        "use_cpu": True,
+        "per_device_train_batch_size": GLOBAL_BATCH // world_size(),
+        "max_steps": 5,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "learning_rate": 0.02,
+        "optim": "sgd",
+        "coupled_weight_decay": False,
+        "save_strategy": "no",
+        "load_best_model_at_end": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    args = ContrastiveTrainingArguments(**{**defaults, **settings})
     return ContrastiveTrainer(make_model(processor), args, processor, train_dataset=pairs, eval_dataset=pairs)
 
 
@@ -105,6 +134,7 @@ if __name__ == "__main__":
     for case in CASES:
         train(Path(sys.argv[1]), case)
     stop_and_go_on(Path(sys.argv[1]))
+    resume(Path(sys.argv[1]))
     dist.barrier()
     dist.destroy_process_group()
     # now and then a thread of gloo aborts an interpreter that shuts down; everything is written, so none is needed

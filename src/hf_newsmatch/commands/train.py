@@ -5,10 +5,12 @@
     accelerate launch scripts/train.py --articles_file articles.tsv --image_dir images --output_dir outputs/mine
 
 Writes the checkpoint to OUTPUT_DIR/fine_tuned and what later steps need to know to OUTPUT_DIR/newsmatch.json. The same
-command goes on with a training that was interrupted. SIGTERM saves a checkpoint and ends with exit code 143.
+command goes on with a training that was interrupted. SIGTERM saves a checkpoint and ends with exit code 143, Ctrl-C
+with 130.
 """
 
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         default_config=resource_dir("recipes") / "demo.yaml",
     )
     from ..experiment.training import train
-    from ..training.callbacks import STOPPED, TrainingStopped
+    from ..training.callbacks import TrainingStopped
     from ..training.distributed import leave
     from ..training.learning_curve import curve_table, kept_weights
 
@@ -50,8 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if training.url:
             logger.info("The model is at %s.", training.url)
     except TrainingStopped as stopped:
-        logger.info("Stopped by SIGTERM; the same command goes on from %s.", stopped.checkpoint)
-        code = STOPPED
+        reason = "Ctrl-C" if stopped.signal == signal.SIGINT else "SIGTERM"
+        logger.info("Stopped by %s; the same command goes on from %s.", reason, stopped.checkpoint)
+        code = 128 + stopped.signal  # as a shell reports it: schedulers start such a job again
     if training_args.world_size > 1:
         leave(code)
     if code:

@@ -135,13 +135,13 @@ class Experiment:
         ):
             if not same:
                 raise NewsMatchError(
-                    f"The training in {self.output_dir} began with another {name} than is named now; start over"
+                    f"The training in {before.output_dir} began with another {name} than is named now; start over"
                     " with --overwrite, or name what it began with."
                 )
         for name in sorted(now.recipe.keys() | then.recipe.keys()):
             if now.recipe.get(name) != then.recipe.get(name):
                 raise NewsMatchError(
-                    f"The training in {self.output_dir} began with {name} {then.recipe.get(name)}, not"
+                    f"The training in {before.output_dir} began with {name} {then.recipe.get(name)}, not"
                     f" {now.recipe.get(name)}; start over with --overwrite, or give what it began with."
                 )
 

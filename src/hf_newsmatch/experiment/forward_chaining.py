@@ -9,6 +9,7 @@ from datasets import Dataset
 from transformers import set_seed
 
 from ..data.splits import chronological_slices
+from ..errors import NewsMatchError
 from ..merging.curve import AlphaSweep
 from ..models.weights import save_checkpoint
 from ..training.arguments import ContrastiveTrainingArguments
@@ -83,4 +84,7 @@ def training_arguments(record: TrainRecord, output_dir: Path) -> ContrastiveTrai
     }
     recipe["per_device_train_batch_size"] *= record.processes
     recipe["save_only_model"] = True  # kept for the best epoch alone: such a training is never resumed
-    return ContrastiveTrainingArguments(**recipe, output_dir=str(output_dir), report_to="none")
+    try:
+        return ContrastiveTrainingArguments(**recipe, output_dir=str(output_dir), report_to="none")
+    except ValueError as error:  # what was trained on another machine, or by an older version
+        raise NewsMatchError(f"The recorded training cannot be repeated here: {error}") from error

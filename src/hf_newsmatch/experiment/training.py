@@ -16,13 +16,15 @@ from ..hub.push import check_repo_id, open_repo
 from ..models.weights import save_checkpoint, weights_sha256
 from ..training.arguments import ContrastiveTrainingArguments, refuse_unlaunched_gpus
 from ..training.building import build_trainer
-from ..training.callbacks import SaveOnSigtermCallback, TrainingStopped
+from ..training.callbacks import SaveOnSignalCallback, TrainingStopped
 from ..training.checkpointing import checkpoint_defect, last_checkpoint
 from ..training.trainer import ContrastiveTrainer
 from ..utils.files import atomic_path
 from .folder import Experiment
+from .layout import Layout
 from .publishing import push, take_push
-from .record import TrainRecord
+from .record import RECORD, Record, TrainRecord
+from .replacing import discard, is_replacing, put_back, set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ def train(
 
     Raises:
         [`NewsMatchError`]: on data, a checkpoint or options that cannot be used, and when a fine-tuned model is there.
-        [`TrainingStopped`]: on SIGTERM, once a checkpoint is saved.
+        [`TrainingStopped`]: on SIGTERM or Ctrl-C, once a checkpoint is saved.
     """
     train_args, card_args = train_args or TrainArguments(), card_args or CardArguments()
     refuse_unlaunched_gpus(training_args)
@@ -80,7 +82,15 @@ def train(
     with training_args.main_process_first(desc="the data"):
         experiment, data = Experiment.create(output_dir, data_args, model_args, training_args.recipe())
     if checkpoint is not None:
-        experiment.check_continues(Experiment.open(output_dir))
+        try:
+            experiment.check_continues(_origin(checkpoint, output_dir))
+        except NewsMatchError:
+            if training_args.resume_from_checkpoint is not None or not train_args.overwrite:
+                raise
+            checkpoint = None  # of another attempt to replace what was there
+    # a checkpoint of elsewhere goes on here as a training of this folder's
+    begins = checkpoint is None or _is_another_training(experiment, train_args.overwrite)
+    if checkpoint is not None:
         logger.info("Going on from %s.", checkpoint)
     for name, split in experiment.record.data.split.splits.items():
         text = f"{split.rows} pairs with {split.pictures} pictures"
@@ -102,17 +112,31 @@ def train(
         # what would stop the push stops it now, not after the training
         find_license(experiment.record.base_model, card_args, push_args.hub_token)
         open_repo(check_repo_id(push_args.hub_model_id), push_args.hub_private_repo, push_args.hub_token)
-    if first and checkpoint is None:
+    # all have read what is there before one of them moves it
+    trainer.accelerator.wait_for_everyone()
+    if first and begins:
+        if train_args.overwrite:
+            set_aside(experiment.layout)
         experiment.start()
     trainer.accelerator.wait_for_everyone()
-    trainer.add_callback(SaveOnSigtermCallback())
+    trainer.origin = experiment.record.to_json()
+    saving = SaveOnSignalCallback()
+    trainer.add_callback(saving)
     try:
         result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        if first:
+            keep_fine_tuned(experiment, trainer, result, **dataclasses.asdict(train_args))
+            discard(experiment.layout)
     except TrainingStopped:
         _close(trainer)
         raise
-    if first:
-        keep_fine_tuned(experiment, trainer, result, **dataclasses.asdict(train_args))
+    except BaseException:
+        if first and is_replacing(experiment.layout) and last_checkpoint(output_dir) is None:
+            put_back(experiment.layout)
+            logger.warning("What was in %s before is back in its place.", output_dir)
+        raise
+    finally:
+        saving.restore()
     _close(trainer)
     training = Training(experiment, trainer.state, first)
     if first and push_args:
@@ -156,13 +180,47 @@ def _checkpoint_to_resume(output_dir: Path, named: str | None, overwrite: bool) 
         if defect := checkpoint_defect(named):
             raise NewsMatchError(f"--resume_from_checkpoint {named} is no checkpoint of a training: {defect}.")
         return named
-    if overwrite:
+    if overwrite and not is_replacing(Layout(output_dir)):
         return None
     if (output_dir / "fine_tuned").exists():
         raise NewsMatchError(
             f"{output_dir} holds a fine-tuned model; train again with --overwrite, or name another --output_dir."
         )
     return last_checkpoint(output_dir)
+
+
+def _origin(checkpoint: str | Path, output_dir: Path) -> Experiment:
+    """The experiment as it was when the training of a checkpoint began.
+
+    Checkpoints say it themselves; those that older versions made do not, and have the record of their folder.
+    """
+    checkpoint = Path(checkpoint)
+    if (checkpoint / RECORD).is_file():
+        return Experiment(checkpoint.parent, Record.load(checkpoint / RECORD))
+    folder = checkpoint.absolute().parent
+    if not (folder / RECORD).is_file():
+        raise NewsMatchError(
+            f"{checkpoint} does not say what it was trained with, and no {RECORD} lies in {folder}; leave out"
+            " --resume_from_checkpoint."
+        )
+    return Experiment.open(output_dir if folder == output_dir.absolute() else folder)
+
+
+def _is_another_training(experiment: Experiment, overwrite: bool) -> bool:
+    """Whether the folder holds no experiment yet, or another one that is to be replaced.
+
+    Raises:
+        [`NewsMatchError`]: when it holds another one that is not.
+    """
+    if not experiment.layout.record.is_file():
+        return True
+    try:
+        experiment.check_continues(Experiment.open(experiment.output_dir))
+    except NewsMatchError:
+        if not overwrite:
+            raise
+        return True
+    return False
 
 
 def _close(trainer: ContrastiveTrainer) -> None:

@@ -135,7 +135,8 @@ def interpolate(
 
     Raises:
         [`NewsMatchError`]: on an alpha outside [0, 1], a pattern without a match, a folder without a checkpoint, two
-            checkpoints that do not fit, or an `output_dir` that holds something else.
+            checkpoints that do not fit or hold values that are no numbers, or an `output_dir` that holds something
+            else.
     """
     choice = _patterns(alpha, alpha_vision, alpha_text, logit_scale_with, alphas, extrapolate)
     if dtype is not None and dtype not in DTYPES:
@@ -158,6 +159,8 @@ def interpolate(
                 ends = theta_0.arrays[name].reshape(-1), theta_1.arrays[name].reshape(-1)
                 for start in range(0, ends[1].size, _PIECE):
                     rows = slice(start, start + _PIECE)
+                    for theta, end in zip((theta_0, theta_1), ends):
+                        check_finite(name, end[rows], theta.source)
                     piece = interpolate_array(ends[0][rows], ends[1][rows], alpha_of[name], layout[name].dtype)
                     yield piece
                     bar.update(piece.nbytes)
@@ -166,6 +169,18 @@ def interpolate(
             copy_settings(theta_1, temporary, dtype, other=theta_0)
             write_weights(temporary, layout, pieces, max_shard_size)
     return Path(output_dir)
+
+
+def check_finite(name: str, values: np.ndarray, source: str) -> None:
+    """Refuse values of a weight that are NaN or infinite.
+
+    Raises:
+        [`NewsMatchError`]: naming the weight and the checkpoint, `source`.
+    """
+    if _is_floating(values) and not np.isfinite(values).all():
+        raise NewsMatchError(
+            f"The weight {name} of {source} has values that are no finite numbers; download it or train it again."
+        )
 
 
 def check_alpha(alpha: float, extrapolate: bool = False) -> None:

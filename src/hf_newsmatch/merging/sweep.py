@@ -22,7 +22,7 @@ from ..models.weights import Weights, open_weights
 from ..retrieval.embeddings import image_batches, text_batches, unit_length
 from ..retrieval.ranking import rank
 from .curve import Alpha, AlphaSweep
-from .interpolation import check_alpha, interpolate_tensor, matching_names
+from .interpolation import check_alpha, check_finite, interpolate_tensor, matching_names
 from .selection import best, check_metric
 
 # the alphas that the paper searches
@@ -230,7 +230,9 @@ def _between(
     model, processor = load_clip(fine_tuned)
     model.to(device or best_device())
     with open_weights(zero_shot, zero_shot_revision) as theta_0, open_weights(fine_tuned) as theta_1:
-        matching_names(theta_0, theta_1)
+        # loading has looked at the other end
+        for name in matching_names(theta_0, theta_1):
+            check_finite(name, theta_0.arrays[name], theta_0.source)
         yield _Models(model, processor, theta_0, theta_1)
 
 

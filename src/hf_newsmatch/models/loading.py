@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NewsMatchError, explain, first_sentence, shortened
+from .checks import PREFIX, check_end_of_text, check_loaded, other_layout, refuse_adapter, scale_of_one_value
 
 # PyTorch and transformers' models are imported where they are needed: that takes seconds, and interpolating weights
 # needs none
@@ -50,9 +51,18 @@ def load_config(name_or_path: str | Path, revision: str | None = None) -> "CLIPC
     """
     from transformers import AutoConfig
 
-    with _explained(name_or_path):
-        config = AutoConfig.from_pretrained(resolve_checkpoint(name_or_path), revision=revision)
+    checkpoint = resolve_checkpoint(name_or_path)
+    refuse_adapter(name_or_path, checkpoint, revision)
+    try:
+        with _explained(name_or_path):
+            config = AutoConfig.from_pretrained(checkpoint, revision=revision)
+    except NewsMatchError as error:
+        if layout := other_layout(name_or_path, checkpoint, revision):
+            raise NewsMatchError(layout) from error
+        raise
     if config.model_type != "clip":
+        if layout := other_layout(name_or_path, checkpoint, revision):
+            raise NewsMatchError(layout)
         raise NewsMatchError(
             f"'{name_or_path}' is a '{config.model_type}' checkpoint, not CLIP; name one like"
             " openai/clip-vit-base-patch32."
@@ -79,7 +89,10 @@ def _check_sizes(name_or_path: str | Path, config: "CLIPConfig") -> None:
 
 
 def load_clip(
-    name_or_path: str | Path, revision: str | None = None, dtype: "torch.dtype | str" = "float32"
+    name_or_path: str | Path,
+    revision: str | None = None,
+    dtype: "torch.dtype | str" = "float32",
+    strict: bool = False,
 ) -> "tuple[CLIPModel, CLIPProcessor]":
     """Load a CLIP checkpoint and its processor.
 
@@ -94,6 +107,8 @@ def load_clip(
             Branch, tag or commit of a Hub id.
         dtype (`torch.dtype` or `str`, *optional*, defaults to `"float32"`):
             The dtype of the weights.
+        strict (`bool`, *optional*, defaults to `False`):
+            Whether to refuse weights that CLIP has not, as a training does.
 
     Returns:
         `tuple[CLIPModel, CLIPProcessor]`, the model in evaluation mode on the CPU.
@@ -102,14 +117,19 @@ def load_clip(
         [`NewsMatchError`]: when there is no such checkpoint, or it is no CLIP.
     """
     config = load_config(name_or_path, revision)
-    model = load_model(name_or_path, revision, dtype, config)
+    model = load_model(name_or_path, revision, dtype, config, strict)
     processor = load_processor(name_or_path, revision, config)
+    check_end_of_text(name_or_path, config, processor)
     processor.tokenizer.model_max_length = config.text_config.max_position_embeddings
     return model, processor
 
 
 def load_model(
-    name_or_path: str | Path, revision: str | None, dtype: "torch.dtype | str", config: "CLIPConfig"
+    name_or_path: str | Path,
+    revision: str | None,
+    dtype: "torch.dtype | str",
+    config: "CLIPConfig",
+    strict: bool = False,
 ) -> "CLIPModel":
     """Load the model of a CLIP checkpoint whose configuration is known, in evaluation mode.
 
@@ -122,10 +142,26 @@ def load_model(
     from transformers import CLIPModel
 
     checkpoint = resolve_checkpoint(name_or_path)
+    scale = scale_of_one_value(checkpoint, revision)
     with _explained(name_or_path):
         model, report = CLIPModel.from_pretrained(
-            checkpoint, config=config, revision=revision, dtype=dtype, output_loading_info=True, weights_only=True
+            checkpoint,
+            config=config,
+            revision=revision,
+            dtype=dtype,
+            output_loading_info=True,
+            weights_only=True,
+            key_mapping={PREFIX.pattern: ""},
+            ignore_mismatched_sizes=scale is not None,
         )
+    if scale is not None:
+        other = sorted(name for name, *_ in report["mismatched_keys"] if name != "logit_scale")
+        if other:
+            raise NewsMatchError(
+                f"The weight {other[0]} of '{name_or_path}' is of another size than its config.json says; put the"
+                " config.json of these weights beside them."
+            )
+        model.logit_scale.data.fill_(scale)
     missing = sorted(report["missing_keys"])
     if missing:
         raise NewsMatchError(
@@ -139,6 +175,7 @@ def load_model(
             f"The checkpoint '{name_or_path}' has {len(left)} weights that its config.json has no place for, first"
             f" {left[0]}; put the config.json of these weights beside them."
         )
+    check_loaded(name_or_path, model, report, strict)
     return model.eval()
 
 

@@ -17,6 +17,7 @@ from yaml import YAMLError
 
 from ..errors import NewsMatchError, first_sentence
 from ..utils.files import sha256
+from .checks import PREFIX, refuse_adapter
 from .loading import load_config, load_model, no_checkpoint, resolve_checkpoint
 
 # PyTorch takes a second to import and is only needed where a model is
@@ -91,14 +92,18 @@ def open_weights(name_or_path: str | Path, revision: str | None = None) -> Itera
     Raises:
         [`NewsMatchError`]: when there is no such checkpoint, it is no CLIP, or its file is damaged.
     """
+    checkpoint = resolve_checkpoint(name_or_path)
+    refuse_adapter(name_or_path, checkpoint, revision)
     files = weight_files(name_or_path, revision)
     if not files:
         model = load_model(name_or_path, revision, "auto", load_config(name_or_path, revision))
         yield Weights(str(name_or_path), {name: _as_array(t) for name, t in model.state_dict().items()}, revision)
         return
-    arrays = {name: array for file in files for name, array in _mapped(file).items()}
+    arrays = {PREFIX.sub("", name): array for file in files for name, array in _mapped(file).items()}
     if "logit_scale" not in arrays:
         raise NewsMatchError(f"{name_or_path} is no CLIP checkpoint: it has no weight named 'logit_scale'.")
+    if arrays["logit_scale"].shape == (1,):  # as some libraries save it
+        arrays["logit_scale"] = arrays["logit_scale"].reshape(())
     yield Weights(str(name_or_path), arrays, revision)
 
 

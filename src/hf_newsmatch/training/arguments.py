@@ -1,14 +1,16 @@
 """The arguments of a contrastive training, checked before anything is loaded."""
 
+import math
 import os
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.trainer_pt_utils import AcceleratorConfig
 
 from ..configs import ContrastiveOptions
-from ..errors import NewsMatchError
+from ..errors import NewsMatchError, first_sentence
 from ..metrics.scoring import metric_names
 from ..utils.machine import usable_cores
 
@@ -18,6 +20,12 @@ _RECIPE = {
     *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "max_grad_norm"),
     *("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16", "tf32"),
     *("eval_strategy", "eval_steps", "load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+}
+_LOADING = "accelerator_config"
+# More of them, which older records lack: they are left out while they have their default.
+_LATER_RECIPE = {
+    *("train_sampling_strategy", "eval_delay", "bf16_full_eval", "fp16_full_eval", "ignore_data_skip"),
+    *("eval_on_start", "full_determinism", _LOADING, "optim_target_modules"),
 }
 # Optimizers of transformers that group the weights themselves, from the whole model.
 _OWN_GROUPS = ("galore", "apollo", "lomo", "adalomo")
@@ -30,6 +38,20 @@ _LEAST = {
     "unfreeze_last_layers": 0,
     "early_stopping_patience": 1,
     "early_stopping_threshold": 0,
+    "learning_rate": 0,
+    "weight_decay": 0,
+    "max_grad_norm": 0,
+    "warmup_steps": 0,
+    "data_seed": 0,
+    "eval_delay": 0,
+}
+# Options of Trainer that cannot be used here, and what does what they are for.
+_REFUSED = {
+    "auto_find_batch_size": "the batch size decides what the loss compares: where memory is short, keep it and give"
+    " --contrastive_chunk_size",
+    "use_liger_kernel": "there are no Liger kernels for CLIP; leave it out",
+    "debug": "a loss or weights that are no numbers are reported without it; leave it out",
+    "parallelism_config": "only data are shared among processes here; leave it out",
 }
 
 
@@ -53,10 +75,14 @@ class ContrastiveTrainingArguments(ContrastiveOptions, TrainingArguments):
             )
         for name, least in _LEAST.items():
             # written so that it refuses NaN too
-            if getattr(self, name) is not None and not getattr(self, name) >= least:
-                raise ValueError(f"--{name} must be at least {least}, not {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and not least <= float(value) < math.inf:
+                raise ValueError(f"--{name} must be at least {least}, not {value}.")
+        _check_amount(self)
         metrics = ["loss", *metric_names()]
-        if self.metric_for_best_model and self.metric_for_best_model.removeprefix("eval_") not in metrics:
+        # with a validation set's name before it where there are several
+        metric = self.metric_for_best_model
+        if metric and not f"_{metric}".endswith(tuple(f"_{name}" for name in metrics)):
             raise ValueError(
                 f"--metric_for_best_model is one of {', '.join(metrics)}, not {self.metric_for_best_model}."
             )
@@ -69,12 +95,23 @@ class ContrastiveTrainingArguments(ContrastiveOptions, TrainingArguments):
         for name in ("remove_unused_columns", "batch_eval_metrics", "label_smoothing_factor", "neftune_noise_alpha"):
             if getattr(self, name, None):
                 raise ValueError(f"--{name} does not go with contrastive training; leave it out.")
+        for name, remedy in _REFUSED.items():
+            if getattr(self, name, None):
+                raise ValueError(f"--{name} does not go with contrastive training: {remedy}.")
+        if str(self.train_sampling_strategy) == "group_by_length":
+            raise ValueError("--train_sampling_strategy is random or sequential here, not group_by_length.")
+        _check_precision(self)
         if self.coupled_weight_decay and self.optim != TrainingArguments.default_optim:
             raise ValueError(f"--optim {self.optim} takes effect with --coupled_weight_decay false only; add that.")
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = _workers() if torch.accelerator.is_available() and not self.use_cpu else 0
         _check_early_stopping(self)
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except ImportError as error:
+            package = "deepspeed" if self.deepspeed else "the package that it needs"
+            raise ValueError(f"An option needs what is not installed ({_line(error)}); install {package}.") from error
+        _check_processes(self)
         _check_trained_weights(self)
         _check_lora(self)
         # pinned pages only speed up the way to an accelerator; without one, every data loader would warn
@@ -87,7 +124,11 @@ class ContrastiveTrainingArguments(ContrastiveOptions, TrainingArguments):
         """The options that the final weights depend on, by name; a resumed training must have the same."""
         own = {item.name for item in fields(self)} - {item.name for item in fields(TrainingArguments)}
         own -= {"cache_images", "contrastive_chunk_size"}  # these change how it is computed, not what
-        values = {name: value for name, value in self.to_dict().items() if name in own | _RECIPE}
+        given = self.to_dict()
+        values = {name: value for name, value in given.items() if name in own | _RECIPE}
+        loading = {name: value for name, value in AcceleratorConfig().to_dict().items() if name in given[_LOADING]}
+        plain = {**recipe_defaults(), _LOADING: loading}
+        values |= {name: given[name] for name in sorted(_LATER_RECIPE) if given.get(name) != plain[name]}
         # two processes with half the batch are one with the whole
         return {**values, "train_batch_size": self.per_device_train_batch_size * self.world_size}
 
@@ -113,6 +154,47 @@ def refuse_unlaunched_gpus(args: TrainingArguments) -> None:
 
 def _workers() -> int:
     return min(8, max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
+
+
+def _line(error: Exception) -> str:
+    return first_sentence(error)[:200]
+
+
+def _check_amount(args: ContrastiveTrainingArguments) -> None:
+    """Refuse trainings of no step, and numbers that Adam cannot compute with."""
+    if args.max_steps == 0 or args.max_steps < -1:
+        raise ValueError(f"--max_steps must be at least 1, or -1 to go by --num_train_epochs, not {args.max_steps}.")
+    if args.max_steps == -1 and not 0 < args.num_train_epochs < math.inf:
+        raise ValueError(f"--num_train_epochs must be above 0, not {args.num_train_epochs}.")
+    for name in ("adam_beta1", "adam_beta2"):
+        if not 0 <= getattr(args, name) < 1:
+            raise ValueError(f"--{name} must be at least 0 and below 1, not {getattr(args, name)}.")
+    if not 0 < args.adam_epsilon < math.inf:
+        raise ValueError(f"--adam_epsilon must be positive, not {args.adam_epsilon}.")
+
+
+def _check_precision(args: ContrastiveTrainingArguments) -> None:
+    """Refuse half precision that this machine does not have."""
+    on_cpu = args.use_cpu or not torch.accelerator.is_available()
+    if args.fp16 and on_cpu:
+        raise ValueError("--fp16 needs an accelerator; on a CPU train without it, or with --bf16 --use_cpu.")
+    for name in ("bf16", "bf16_full_eval"):
+        if getattr(args, name) and on_cpu and not args.use_cpu:
+            raise ValueError(f"--{name} finds no accelerator here; add --use_cpu to compute so on the CPU.")
+
+
+def _check_processes(args: ContrastiveTrainingArguments) -> None:
+    """Refuse a batch of one pair, and sharded weights."""
+    if args.per_device_train_batch_size * args.world_size < 2:
+        raise ValueError(
+            "--per_device_train_batch_size 1 leaves a pair no other to be told from, and nothing would be learned;"
+            " give at least 2."
+        )
+    if args.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true"):
+        raise ValueError(
+            "FSDP shards the logit_scale, which every process's loss needs; leave --fsdp out, and where memory is"
+            " short give --contrastive_chunk_size or launch with accelerate_configs/deepspeed_zero2.yaml."
+        )
 
 
 def _check_early_stopping(args: ContrastiveTrainingArguments) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from ..data.text import DEFAULT_TEXT_FIELDS
-from ..errors import NewsMatchError, first_sentence
+from ..errors import explain, first_sentence
 from ..models.loading import load_clip
 from .arguments import ContrastiveTrainingArguments
 from .trainer import ContrastiveTrainer
@@ -40,9 +40,15 @@ def build_trainer(
         [`NewsMatchError`]: when there is no such checkpoint, an option needs a package that is not installed, or the
             data are too few.
     """
-    model, processor = load_clip(model_name_or_path, revision)
-    try:
-        return ContrastiveTrainer(
+    model, processor = load_clip(model_name_or_path, revision, strict=True)
+    with explain(
+        ImportError,  # how transformers reports the missing package of an option
+        RuntimeError,
+        ValueError,
+        AttributeError,
+        sentence=lambda error: f"{first_sentence(error)}.",
+    ):
+        trainer = ContrastiveTrainer(
             model=model,
             args=args,
             processing_class=processor,
@@ -50,5 +56,5 @@ def build_trainer(
             eval_dataset=eval_dataset,
             text_fields=text_fields,
         )
-    except (ImportError, RuntimeError) as error:  # how transformers reports the missing package of an option
-        raise NewsMatchError(f"{first_sentence(error)}.") from error
+        trainer.check_optimizer()
+    return trainer

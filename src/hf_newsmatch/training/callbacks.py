@@ -19,8 +19,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from .losses import MAX_LOGIT_SCALE
 
-# The exit code that a shell reports of a process that SIGTERM ended: schedulers start such a job again.
-STOPPED = 128 + signal.SIGTERM
+# Seconds within which several processes count two signals as one.
+_SAME_SIGNAL = 2.0
 
 # What `signal.signal` returns and takes.
 _Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
@@ -50,8 +50,10 @@ class ThroughputCallback(TrainerCallback):
     """Measures the pictures a second of a training, and the seconds of its epochs."""
 
     def __init__(self) -> None:
-        self.pairs, self.since, self.epoch_began = 0, 0.0, 0.0
+        self.pairs, self.since = 0, 0.0
+        self.epoch_began: float | None = None
         self.epoch_time: float | None = None
+        self.epoch_before = 0.0  # of a resumed epoch, the seconds before
 
     def count(self, pairs: int) -> None:
         """Add the pairs of a batch of this process."""
@@ -74,12 +76,16 @@ class ThroughputCallback(TrainerCallback):
             measured["epoch_time"], self.epoch_time = round(self.epoch_time, 3), None
         return measured
 
+    def epoch_seconds(self) -> float:
+        """The seconds of the epoch so far; 0 between two epochs."""
+        return 0.0 if self.epoch_began is None else time.perf_counter() - self.epoch_began + self.epoch_before
+
     def on_epoch_begin(self, args, state, control, **kwargs):
         self.epoch_began = self.since = time.perf_counter()
         self.pairs = 0
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        self.epoch_time = time.perf_counter() - self.epoch_began
+        self.epoch_time, self.epoch_began, self.epoch_before = self.epoch_seconds(), None, 0.0
 
 
 class SaveAfterEvaluationCallback(TrainerCallback):
@@ -105,44 +111,53 @@ def ends_epoch(state: TrainerState) -> bool:
 
 
 class TrainingStopped(Exception):
-    """Raised when SIGTERM stopped a training, after its checkpoint was saved.
+    """Raised when SIGTERM or Ctrl-C stopped a training, after its checkpoint was saved.
 
     Args:
         checkpoint (`str`):
             The folder of the checkpoint.
+        signal (`int`, *optional*):
+            The number of the signal.
     """
 
-    def __init__(self, checkpoint: str):
+    def __init__(self, checkpoint: str, signal: int = signal.SIGTERM):
         super().__init__(checkpoint)
-        self.checkpoint = checkpoint
+        self.checkpoint, self.signal = checkpoint, signal
 
 
-class SaveOnSigtermCallback(TrainerCallback):
-    """Saves a checkpoint on SIGTERM, when the running step has ended, and raises [`TrainingStopped`].
+class SaveOnSignalCallback(TrainerCallback):
+    """Saves a checkpoint on SIGTERM or Ctrl-C, when the running step has ended, and raises [`TrainingStopped`].
 
     At the end of an epoch the checkpoint waits for the evaluation, which a resumed training would not make up for. All
-    processes stop at the same step, whichever of them received the signal. A second SIGTERM ends the process at once.
+    processes stop at the same step, whichever of them received the signal. A second signal ends the process at once.
 
     transformers' own `enable_jit_checkpoint` waits three seconds, marks its folder incomplete where a kill can leave
     it, and lets each process stop at a step of its own.
     """
 
     def __init__(self) -> None:
-        self.asked, self.stopping = False, False
-        self._before: _Handler = None
+        self.asked = 0  # the signal's number
+        self.stopping = False
+        self._asked_at = 0.0
+        self._before: dict[int, _Handler] = {}
         self._group = None
 
     def on_train_begin(self, args, state, control, **kwargs):
         if threading.current_thread() is threading.main_thread():
             owner = os.getpid()
 
-            def note(*_: object) -> None:
-                # a worker of the data loader has inherited this handler: it just ends
-                if self.asked or os.getpid() != owner:
-                    sys.exit(STOPPED)
-                self.asked = True
+            def note(number: int, *_: object) -> None:
+                # a worker of the data loader has inherited this: Ctrl-C reaches it too, but its batch is needed
+                if os.getpid() != owner:
+                    if number == signal.SIGINT:
+                        return
+                    sys.exit(128 + number)
+                # a launcher passes on at once the Ctrl-C that the terminal has sent to all processes
+                if self.asked and not (self._group is not None and time.monotonic() - self._asked_at < _SAME_SIGNAL):
+                    sys.exit(128 + number)
+                self.asked, self._asked_at = self.asked or number, time.monotonic()
 
-            self._before = signal.signal(signal.SIGTERM, note)
+            self._before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             # a group of its own on the CPU, so that asking does not wait for the accelerator
             self._group = dist.new_group(backend="gloo")
@@ -150,28 +165,32 @@ class SaveOnSigtermCallback(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         # the last step of an epoch waits for on_epoch_end; until then, processes must not ask each other twice
         if not ends_epoch(state):
-            self._save_if_asked(control)
+            self._save_if_asked(args, control)
 
     def on_epoch_end(self, args, state, control, **kwargs):
         if not self.stopping:
-            self._save_if_asked(control)
+            self._save_if_asked(args, control)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
         if self.stopping:
-            self._restore()
-            raise TrainingStopped(str(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"))
+            self.restore()
+            checkpoint = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            raise TrainingStopped(str(checkpoint), self.asked)
 
     def on_train_end(self, args, state, control, **kwargs):
-        self._restore()
+        self.restore()
 
-    def _save_if_asked(self, control: TrainerControl) -> None:
-        asked = torch.tensor(int(self.asked))
+    def _save_if_asked(self, args: TrainingArguments, control: TrainerControl) -> None:
+        asked = torch.tensor(self.asked)
         if self._group is not None:
-            dist.all_reduce(asked, group=self._group)
+            dist.all_reduce(asked, op=dist.ReduceOp.MAX, group=self._group)
         if asked:
+            self.asked = int(asked)
             self.stopping = control.should_save = True
+            args.save_only_model = False  # nothing could go on from weights alone
 
-    def _restore(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
-            self._before = None
+    def restore(self) -> None:
+        """Give the signals back to who had them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

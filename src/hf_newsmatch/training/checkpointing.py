@@ -1,10 +1,12 @@
 """The checkpoints of a training: which ones it can resume from, and how one appears complete or not at all."""
 
+import dataclasses
 import json
 import logging
 import os
 import shutil
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -12,9 +14,17 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_N
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 
 from ..errors import explain, first_sentence
+from ..utils.files import write_json
+
+# What a checkpoint says of where it comes from: the record of its experiment as it was when the training began.
+ORIGIN_NAME = "newsmatch.json"
+# The losses since the last entry of the log, which a resumed training must count in.
+UNLOGGED_NAME = "unlogged.json"
 
 logger = logging.getLogger(__name__)
 
+# By these, an error of PyTorch is one of writing a file; its last words about a full disk differ with the place.
+_WRITERS = ("PytorchStreamWriter", "inline_container", "unexpected pos")
 # The folder where a checkpoint is written until it is complete. What a killed process leaves here is never resumed.
 UNFINISHED = ".unfinished"
 
@@ -55,6 +65,36 @@ def checkpoint_defect(folder: str | Path) -> str | None:
     return None
 
 
+@dataclass
+class Unlogged:
+    """What a training has counted since the last entry of its log, the means of all processes.
+
+    Args:
+        loss (`float`): The sum of the losses of the steps since then.
+        since (`int`): The step of that entry.
+        total (`float`): The sum of the losses before it.
+        epoch_time (`float`): The seconds of the epoch so far.
+    """
+
+    loss: float
+    since: int
+    total: float
+    epoch_time: float
+
+    def write(self, folder: Path) -> None:
+        """Write it into a checkpoint."""
+        write_json(dataclasses.asdict(self), folder / UNLOGGED_NAME)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "Unlogged | None":
+        """That of a checkpoint; `None` for one of an older version."""
+        try:
+            values = json.loads((Path(folder) / UNLOGGED_NAME).read_text(encoding="utf-8"))
+            return cls(float(values["loss"]), int(values["since"]), float(values["total"]), values["epoch_time"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
 def publish(unfinished: Path, checkpoint: Path) -> None:
     """Move a completely written checkpoint to its place. One process at a time may call it."""
     if not unfinished.exists():  # another machine on the same file system has done it
@@ -73,12 +113,14 @@ def explained_writing(folder: str | Path) -> AbstractContextManager[None]:
 
     def sentence(error: Exception) -> str | None:
         # PyTorch reports a full disk as a RuntimeError of its writer; its other errors are not about the disk
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+        if isinstance(error, RuntimeError) and not any(name in str(error) for name in _WRITERS):
             return None
         shutil.rmtree(Path(folder) / UNFINISHED, ignore_errors=True)
         before = last_checkpoint(folder)
         remedy = f"the same command goes on from {before}" if before else "the same command starts again"
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_sentence(error)
+        if isinstance(error, RuntimeError):  # which names a line of PyTorch's
+            reason = "the disk is full or a file too large"
         return f"A checkpoint could not be written to {folder} ({reason}): make room there, then {remedy}."
 
     return explain(OSError, SafetensorError, RuntimeError, sentence=sentence)

@@ -10,6 +10,7 @@ from transformers import BatchEncoding, ProcessorMixin
 
 from ..data.image_cache import pixel_values
 from ..data.text import DEFAULT_TEXT_FIELDS, join_text
+from ..errors import NewsMatchError
 
 
 def stable_id(value: str) -> int:
@@ -38,10 +39,15 @@ class ContrastiveCollator:
     text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> BatchEncoding:
+        for name in ("image_id", *self.text_fields):
+            if name not in rows[0]:
+                raise NewsMatchError(
+                    f"The rows have no '{name}'; they need an image, an image_id and {', '.join(self.text_fields)}."
+                )
         texts = [join_text(row, self.text_fields) for row in rows]
         batch = self.processor.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         batch["pixel_values"] = pixel_values(rows, self.processor.image_processor)
-        batch["image_ids"] = torch.tensor([stable_id(row["image_id"]) for row in rows])
+        batch["image_ids"] = torch.tensor([stable_id(str(row["image_id"])) for row in rows])
         batch["text_ids"] = torch.tensor([stable_id(text) for text in texts])
-        batch["article_ids"] = [row["article_id"] for row in rows]
+        batch["article_ids"] = [str(row.get("article_id", "?")) for row in rows]
         return batch

@@ -52,16 +52,15 @@ def kept_weights(state: TrainerState, args: ContrastiveTrainingArguments) -> str
         return "the last epoch's weights"
     rows = curve(state)
     best = next(row for row in rows if row["step"] == state.best_global_step)
+    # a training of so many steps has no number of epochs
+    unit, whole = ("step", args.max_steps) if args.max_steps > 0 else ("epoch", args.num_train_epochs)
     extreme = "highest" if args.greater_is_better else "lowest"
-    last = rows[-1]
-    total = args.num_train_epochs
-    if args.max_steps > 0:  # which overrides the number of epochs
-        total = last["epoch"] * args.max_steps / last["step"]
-    early = args.early_stopping_patience is not None and last["epoch"] < total
+    last = rows[-1][unit]
+    early = args.early_stopping_patience is not None and last < whole
     return (
-        f"epoch {_epoch(best['epoch'])} of {_epoch(total)}, with the {extreme} validation"
+        f"{unit} {best[unit]:g} of {whole:g}, with the {extreme} validation"
         f" {str(args.metric_for_best_model).removeprefix('eval_')}, {state.best_metric:.4f}"
-        + (f"; stopped early after epoch {_epoch(last['epoch'])}" if early else "")
+        + (f"; stopped early after {unit} {last:g}" if early else "")
     )
 
 

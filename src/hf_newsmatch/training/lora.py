@@ -4,13 +4,23 @@ import copy
 import warnings
 from typing import TYPE_CHECKING
 
-from transformers import CLIPModel
+from transformers import CLIPModel, set_seed
 
 from ..errors import NewsMatchError
-from .freezing import trained_linears
+from .arguments import ContrastiveTrainingArguments
+from .freezing import freeze, trained_linears
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+
+def trainable(model: CLIPModel, args: ContrastiveTrainingArguments) -> "CLIPModel | PeftModel":
+    """The model with what the arguments freeze frozen, in place, and with the adapters that they ask for."""
+    freeze(model, args.train_towers, args.unfreeze_last_layers)
+    if args.lora_rank is None:
+        return model
+    set_seed(args.seed)  # of the adapters' first values; Trainer does the same next
+    return add_lora(model, args.lora_rank, args.lora_alpha, args.lora_dropout)
 
 
 def add_lora(model: CLIPModel, rank: int, alpha: float | None = None, dropout: float = 0.0) -> "PeftModel":

@@ -2,9 +2,31 @@
 
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
+
+
+def set_sampler_epoch(dataloader: Any, epoch: int) -> None:
+    """Choose the epoch of the sampler inside a data loader, through all that is wrapped around it.
+
+    Args:
+        dataloader (`torch.utils.data.DataLoader`):
+            A loader, or what accelerate makes of one.
+        epoch (`int`):
+            The epoch whose order is drawn next.
+    """
+    seen: set[int] = set()
+    waiting = [dataloader]
+    while waiting:
+        item = waiting.pop()
+        if item is None or id(item) in seen:
+            continue
+        seen.add(id(item))
+        if item is not dataloader and callable(getattr(item, "set_epoch", None)):
+            item.set_epoch(epoch)
+        waiting += [getattr(item, name, None) for name in ("base_dataloader", "batch_sampler", "sampler")]
 
 
 class DistinctBatchSampler(Sampler[int]):

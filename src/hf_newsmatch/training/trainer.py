@@ -1,5 +1,6 @@
 """Contrastive fine-tuning of CLIP as a `transformers.Trainer`."""
 
+import functools
 import math
 import os
 import shutil
@@ -17,15 +18,10 @@ from transformers import (
     EvalPrediction,
     ProcessorMixin,
     Trainer,
-    set_seed,
 )
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
-from ..data.image_cache import cache_pictures
-from ..data.images import undecoded
 from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
-from ..errors import NewsMatchError
+from ..errors import NewsMatchError, first_sentence
 from ..metrics import score
 from ..models.loading import load_clip
 from ..retrieval.ranking import rank
@@ -36,14 +32,17 @@ from .callbacks import (
     SaveAfterEvaluationCallback,
     ThroughputCallback,
 )
-from .checkpointing import UNFINISHED, explained_writing, publish
+from .checkpointing import UNFINISHED
 from .collator import ContrastiveCollator
+from .datasets import check_columns, check_distinct, choose_by_one, fit_the_only_batch, with_cached, with_files
 from .finite import check_finite, check_weights
-from .freezing import freeze, parameter_groups
+from .freezing import parameter_groups
 from .gradient_cache import backward_in_chunks
-from .lora import add_lora, merged
+from .health import LearningCheck
+from .lora import merged, trainable
 from .losses import contrastive_loss
 from .publishing import PublishingMixin, named_base_model
+from .resuming import ResumingMixin
 from .sampler import DistinctBatchSampler
 
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
@@ -51,7 +50,7 @@ from .sampler import DistinctBatchSampler
 VALIDATION_BLOCK = 64
 
 
-class ContrastiveTrainer(PublishingMixin, Trainer):
+class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
     """Fine-tunes CLIP with [`contrastive_loss`] and evaluates it by retrieval.
 
     Every evaluation embeds the whole validation split and gives `eval_loss` (mean contrastive loss over blocks of 64
@@ -67,13 +66,16 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
             The checkpoint's processor; saved with every checkpoint. By default the own one of a checkpoint that
             `model` names.
         train_dataset, eval_dataset (`datasets.Dataset`, *optional*):
-            Pairs with the columns `article_id`, `image`, `image_id` and the text fields; no row without a picture.
+            Pairs with the columns `image`, `image_id` and the text fields, and `article_id` for messages; no row
+            without a picture. Other data sets that give such rows do as well, but their batches are not formed without
+            doubles, and `eval_dataset` may be a dictionary of several.
         text_fields (`Sequence[str]`, *optional*, defaults to `("title", "text")`):
             The columns that the text tower reads.
         data_collator (`DataCollator`, *optional*):
             What makes batches like those of [`ContrastiveCollator`], which is the default.
         kwargs:
-            Passed on to `transformers.Trainer`.
+            Passed on to `transformers.Trainer`: `model_init` in place of `model` too, and `compute_metrics`, whose
+            values join those above.
 
     Raises:
         [`NewsMatchError`]: without a processor, with several GPUs in one process (each would see its own negatives
@@ -85,7 +87,7 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
 
     def __init__(
         self,
-        model: CLIPModel | str | Path,
+        model: CLIPModel | str | Path | None,
         args: ContrastiveTrainingArguments,
         processing_class: ProcessorMixin | None = None,
         train_dataset: Dataset | None = None,
@@ -98,12 +100,23 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
         # every checkpoint holds the arguments in clear
         self._hub_token, args.hub_token = args.hub_token, None
         if train_dataset is not None:
-            _fit_the_only_batch(len(train_dataset), args)
+            if hasattr(train_dataset, "__len__"):
+                fit_the_only_batch(len(train_dataset), args)
+            if data_collator is None:
+                check_columns(train_dataset, text_fields)
+            check_distinct(train_dataset, text_fields)
+        choose_by_one(eval_dataset, args)
+        init = kwargs.get("model_init")
         if isinstance(model, str | os.PathLike):
             self.base_model = named_base_model(str(model), None)
-            model, own_processor = load_clip(str(model))
-            self.base_model.revision = getattr(model.config, "_commit_hash", None)
+            loaded, own_processor = load_clip(str(model), strict=True)
+            self.base_model.revision = getattr(loaded.config, "_commit_hash", None)
+            model = loaded
             processing_class = own_processor if processing_class is None else processing_class
+        elif model is None:
+            if init is None:
+                raise NewsMatchError("Neither a model nor model_init is given; name a checkpoint as model.")
+            self.base_model = named_base_model("", None)
         else:
             self.base_model = named_base_model(model.name_or_path, getattr(model.config, "_commit_hash", None))
         if processing_class is None and (data_collator is None or args.cache_images):
@@ -114,27 +127,27 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
         if args.cache_images and processing_class is not None:
             with args.main_process_first(desc="caching pictures"):
                 train_dataset, eval_dataset = (
-                    dataset if dataset is None else cache_pictures(dataset, processing_class.image_processor)
-                    for dataset in (train_dataset, eval_dataset)
+                    with_cached(dataset, processing_class.image_processor) for dataset in (train_dataset, eval_dataset)
                 )
-        freeze(model, args.train_towers, args.unfreeze_last_layers)
-        if args.lora_rank is not None:
-            set_seed(args.seed)  # of the adapters' first values; Trainer does the same next
-            model = add_lora(model, args.lora_rank, args.lora_alpha, args.lora_dropout)
+        if init is None:
+            model = trainable(model, args)
+        else:  # as for every model that it makes
+            kwargs["model_init"] = functools.wraps(init)(lambda *trial: trainable(init(*trial), args))
+        self._own_metrics = kwargs.pop("compute_metrics", None)
         super().__init__(
             model=model,
             args=args,
             data_collator=data_collator or ContrastiveCollator(processing_class, text_fields),
-            train_dataset=_undecoded(train_dataset),
-            eval_dataset=_undecoded(eval_dataset),
+            train_dataset=with_files(train_dataset),
+            eval_dataset=with_files(eval_dataset),
             processing_class=processing_class,
-            compute_metrics=self._retrieval_metrics,
+            compute_metrics=self._metrics,
             **kwargs,
         )
         self.can_return_loss = True
         self.text_fields = list(text_fields)
         self.throughput = ThroughputCallback()
-        self._saving = False
+        self._learning: LearningCheck | None = None
         self.add_callback(ClampLogitScaleCallback())
         self.add_callback(DisableInputGradsCallback())
         self.add_callback(self.throughput)
@@ -162,6 +175,21 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
             )
         return optimizer, kwargs
 
+    def check_optimizer(self) -> None:
+        """Make an optimizer and forget it: what stops that, such as a missing package, is better known early."""
+        if not (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+            try:
+                optimizer = self.create_optimizer()
+                self.create_scheduler(num_training_steps=max(self.args.max_steps, 1), optimizer=optimizer)
+            except TypeError as error:  # of a keyword that it does not know
+                raise NewsMatchError(
+                    f"--lr_scheduler_kwargs or --optim_args name what --lr_scheduler_type"
+                    f" {self.args.lr_scheduler_type.value} or --optim {self.args.optim.value} does not take"
+                    f" ({first_sentence(error)})."
+                ) from error
+            finally:
+                self.optimizer = self.lr_scheduler = None
+
     def finished_model(self) -> CLIPModel:
         """The model as trained, an ordinary CLIP: with LoRA a copy into which the adapters are merged."""
         return merged(self.accelerator.unwrap_model(self.model))
@@ -186,7 +214,9 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
 
     def _get_train_sampler(self, train_dataset=None):
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        if not self.args.distinct_batches or self.args.train_sampling_strategy != "random":
+        # of other kinds of data sets the pictures and texts are not known beforehand
+        distinct = self.args.distinct_batches and self.args.train_sampling_strategy == "random"
+        if not (distinct and isinstance(dataset, Dataset)):
             return super()._get_train_sampler(dataset)
         texts = article_texts(dataset, self.text_fields)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
@@ -226,7 +256,28 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
     def _training_loss(self, image_embeds, text_embeds, ids) -> torch.Tensor:
         self.throughput.count(len(ids["article_ids"]))
         loss = self._loss(image_embeds, text_embeds, ids["image_ids"], ids["text_ids"], across_processes=True)
-        check_finite(loss, self.state.global_step + 1, ids["article_ids"], image_embeds, text_embeds)
+        step = self.state.global_step + 1
+        check_finite(loss, step, ids["article_ids"], image_embeds, text_embeds)
+        if self.is_in_train:
+            if self._learning is None:
+                self._learning = LearningCheck(self.state.max_steps)
+            image_ids, text_ids = ids["image_ids"], ids["text_ids"]
+            self._learning.check(
+                step,
+                loss,
+                image_embeds,
+                text_embeds,
+                image_ids,
+                text_ids,
+                # where all logits are equal
+                chance=lambda: self._loss(
+                    torch.zeros_like(image_embeds, requires_grad=False),
+                    torch.zeros_like(text_embeds, requires_grad=False),
+                    image_ids,
+                    text_ids,
+                    across_processes=True,
+                ),
+            )
         return loss
 
     def _loss(self, image_embeds, text_embeds, image_ids, text_ids, across_processes=False) -> torch.Tensor:
@@ -241,6 +292,10 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(**inputs)
         return None, (outputs.image_embeds.float(), outputs.text_embeds.float()), labels
+
+    def _metrics(self, evaluation: EvalPrediction) -> dict[str, float]:
+        own = self._own_metrics(evaluation) if self._own_metrics is not None else {}
+        return {**self._retrieval_metrics(evaluation), **own}
 
     def _retrieval_metrics(self, evaluation: EvalPrediction) -> dict[str, float]:
         image_embeds, text_embeds = (torch.from_numpy(embeds) for embeds in evaluation.predictions)
@@ -278,6 +333,7 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
         check_weights(self.accelerator.unwrap_model(self.model).named_parameters(), self.state.global_step)
 
     def train(self, *args, **kwargs):
+        self._learning = None
         if self.args.should_save:  # what a process that was killed while saving has left
             shutil.rmtree(Path(self.args.output_dir) / UNFINISHED, ignore_errors=True)
         self.accelerator.wait_for_everyone()
@@ -293,58 +349,3 @@ class ContrastiveTrainer(PublishingMixin, Trainer):
     def _inner_training_loop(self, *args, **kwargs):
         self.processing_class = self.callback_handler.processing_class
         return super()._inner_training_loop(*args, **kwargs)
-
-    def _init_training_state(self, max_steps, num_update_steps_per_epoch, num_train_epochs, *args, **kwargs):
-        """Where the loop begins: after the last epoch when the checkpoint's evaluations have ended the training."""
-        begin = super()._init_training_state(max_steps, num_update_steps_per_epoch, num_train_epochs, *args, **kwargs)
-        stopping = [item for item in self.callback_handler.callbacks if isinstance(item, EarlyStoppingCallback)]
-        ended = any(item.early_stopping_patience_counter >= item.early_stopping_patience for item in stopping)
-        return (num_train_epochs, 0) if ended else begin
-
-    def _get_output_dir(self, trial=None) -> str:
-        run_dir = super()._get_output_dir(trial)
-        return str(Path(run_dir) / UNFINISHED) if self._saving else run_dir
-
-    def _save_checkpoint(self, model, trial=None):
-        """Save a checkpoint that appears complete or not at all: renamed when every process has written its files."""
-        self._check_weights()
-        run_dir = Path(self._get_output_dir(trial))
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        with self.throughput.paused(), explained_writing(run_dir):
-            self._saving = True
-            try:
-                super()._save_checkpoint(model, trial)
-            finally:
-                self._saving = False
-            if self.state.best_global_step == self.state.global_step:
-                # the state has the path aside
-                self.state.best_model_checkpoint = str(run_dir / name)
-                if self.args.should_save:
-                    self.state.save_to_json(str(run_dir / UNFINISHED / name / TRAINER_STATE_NAME))
-            # the first machine, and then the others, when they have a file system of their own
-            for turn in (self.is_world_process_zero(), self.is_local_process_zero()):
-                self.accelerator.wait_for_everyone()
-                if turn:
-                    publish(run_dir / UNFINISHED / name, run_dir / name)
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                best = self.state.best_model_checkpoint
-                rotate_checkpoints(str(run_dir), self.args.save_total_limit, best, use_mtime=True)
-
-
-def _fit_the_only_batch(size: int, args: ContrastiveTrainingArguments) -> None:
-    """Lower the batch size to `size` pairs when they are fewer: an incomplete last batch is dropped, but not the only.
-
-    Several processes then get equally many pairs each, none of them twice.
-    """
-    if size < 2 * args.world_size:
-        raise NewsMatchError(
-            f"Contrastive training needs at least two pairs in each process, {2 * args.world_size} in all, not"
-            f" {size}; give more training data."
-        )
-    args.per_device_train_batch_size = min(args.per_device_train_batch_size, size // args.world_size)
-
-
-def _undecoded(dataset):
-    """The same data with pictures left as files: the collator decodes them, in its workers and with our checks."""
-    return dataset if dataset is None or "image" not in dataset.column_names else undecoded(dataset)

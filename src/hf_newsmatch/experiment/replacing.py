@@ -1,0 +1,57 @@
+"""Setting aside what a finished training left until the one that replaces it is finished, too."""
+
+import os
+import shutil
+from pathlib import Path
+
+from .layout import Layout
+
+# Where the artefacts that `--overwrite` is to replace wait, inside the experiment's folder.
+REPLACED = ".replaced"
+
+
+def is_replacing(layout: Layout) -> bool:
+    """Whether a training that replaces a finished one has begun here and has not ended."""
+    return (layout.root / REPLACED).is_dir() and not layout.model("fine_tuned").exists()
+
+
+def set_aside(layout: Layout) -> None:
+    """Move the record and all that steps have made out of the way, without removing anything.
+
+    What an interrupted attempt has left where the finished artefacts are aside already is not moved over them.
+    """
+    if is_replacing(layout):
+        return
+    folder = layout.root / REPLACED
+    discard(layout)
+    folder.mkdir()
+    if layout.record.exists():
+        shutil.copyfile(layout.record, folder / layout.record.name)
+    # the fine-tuned model first: once it is aside, this is a replacement that has begun
+    for path in sorted(layout.derived(), key=lambda path: path != layout.model("fine_tuned")):
+        os.replace(path, folder / path.name)
+
+
+def put_back(layout: Layout) -> None:
+    """Move everything back to where it was, in place of what an attempt to replace it has left."""
+    folder = layout.root / REPLACED
+    if not folder.is_dir():
+        return
+    for path in list(layout.derived()):
+        _remove(path)
+    # the fine-tuned model last: until then, this is still a replacement that has begun
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == layout.model("fine_tuned").name):
+        os.replace(path, layout.root / path.name)
+    folder.rmdir()
+
+
+def discard(layout: Layout) -> None:
+    """Remove what was set aside; its successor is complete."""
+    shutil.rmtree(layout.root / REPLACED, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
