@@ -119,8 +119,8 @@ def load_clip(
     config = load_config(name_or_path, revision)
     model = load_model(name_or_path, revision, dtype, config, strict)
     processor = load_processor(name_or_path, revision, config)
-    check_end_of_text(name_or_path, config, processor)
     processor.tokenizer.model_max_length = config.text_config.max_position_embeddings
+    check_end_of_text(name_or_path, config, processor)
     return model, processor
 
 
