@@ -35,7 +35,7 @@ PAPER_RUNS = RUNS[:3]
 _RUN_NAMES = dict(zip(PAPER_RUNS, ("zero-shot", "fine-tuning", "WiSE-FT")))
 # the files that the organisers hand out for each data set, by their names in the recipes
 _NEEDED = {
-    "articles_file": "the linked articles to train and validate on",
+    "articles_file": "the linked articles",
     "image_dir": "the pictures",
     "test_articles_file": "the articles of the test split",
     "test_images": "the candidate pictures of the test split",
@@ -129,11 +129,13 @@ def find_files(recipe: str | Path, data_root: str | Path) -> dict[str, str]:
     """
     values = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
     paths = {name: Path(data_root, *Path(values[name]).parts[1:]) for name in (*_NEEDED, _GOLD)}
-    missing = [f"{paths[name]} ({what})" for name, what in _NEEDED.items() if not paths[name].exists()]
+    missing = [
+        f"{paths[name].relative_to(data_root)} ({what})" for name, what in _NEEDED.items() if not paths[name].exists()
+    ]
     if missing:
         raise NewsMatchError(
-            f"{'These files are' if len(missing) > 1 else 'A file is'} missing: {', '.join(missing)};"
-            f" {paths[_GOLD]}, the true pictures of the test split, is needed for its scores."
+            f"{'These files are' if len(missing) > 1 else 'A file is'} missing in {data_root}: {', '.join(missing)};"
+            f" {paths[_GOLD].relative_to(data_root)}, the true pictures of the test split, is needed for its scores."
         )
     return {name: str(path) for name, path in paths.items() if path.exists()}
 
