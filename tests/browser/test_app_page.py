@@ -23,7 +23,7 @@ APP = Path(__file__).parents[2] / "app" / "app.py"
 # what is left of markup when a list was read, and what can be typed
 TITLE = "<custom onerror=alert(1)> <svg/onload=alert(2)// \"both\" 'quotes' [link](javascript:alert(3))"
 TYPED = "<script>alert(4)</script> <img src=x onerror=alert(5)>"
-PICTURE = "P\"5'><img src=x onerror=alert(6)>"
+PICTURE = "P5'><img src=x onerror=alert(6)>"
 COLUMNS = ("zero_shot", "wise_ft", "fine_tuned")
 
 

@@ -52,7 +52,7 @@ def test_it_goes_on_after_a_failure_and_with_what_is_not_done(run, steps, checkp
     made = json.loads((out / "reproduce.json").read_text())
     assert list(made["results"]) == ["rt"]
     assert "`hf-newsmatch train`" in made["failed"]["tw"]
-    assert str(data / "rss" / "articles.tsv") in made["failed"]["rss"]
+    assert f"missing in {data}: rss/articles.tsv (" in made["failed"]["rss"]
 
     # mended, the same command takes what was not taken
     (data / "tw" / "articles.tsv").write_text(sound)

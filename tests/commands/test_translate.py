@@ -12,6 +12,7 @@ import pytest
 from datasets import Dataset, Image
 
 from hf_newsmatch import load_articles, load_pairs
+from tests.utils.launching import two_processes
 from tests.utils.news import make_picture
 from tests.utils.parallel import all_sentences
 
@@ -153,7 +154,7 @@ def test_refuses(run, articles, tmp_path, flags, message):
 
 @pytest.mark.distributed
 def test_two_processes_write_one_file(marian, articles, tmp_path):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", SCRIPT]
+    launch = [*two_processes(), SCRIPT]
     flags = ["--translation_model", marian, "--articles_file", articles, "--output_file", tmp_path / "out.parquet"]
     flags += ["--cache_file", tmp_path / "cache.sqlite"]
     environment = {

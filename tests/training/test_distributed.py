@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
 from tests.utils import training_worker
+from tests.utils.launching import two_processes
 from tests.utils.news import make_pairs
 
 ROOT = Path(__file__).parents[2]
@@ -23,9 +23,8 @@ def folders(tmp_path_factory):
     single, double = tmp_path_factory.mktemp("single"), tmp_path_factory.mktemp("double")
     (double / "pictures").mkdir()
     make_pairs(double / "pictures", training_worker.COUNT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
-    command += ["--module", "tests.utils.training_worker", str(double)]
+    command = [*two_processes(), "--module", "tests.utils.training_worker", str(double)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     for case in training_worker.CASES:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from tests.utils.launching import free_port
 from tests.utils.news import make_model, make_processor, write_news_folder
 
 ROOT = Path(__file__).parents[2]
@@ -26,12 +26,6 @@ def launch(config: str, news: Path, output_dir: Path, batch_size: int, *flags: s
     return subprocess.Popen(
         [*command, *script.split()], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

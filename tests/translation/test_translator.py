@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, MarianMTModel
 
 from hf_newsmatch import NewsMatchError
 from hf_newsmatch.translation import Translator
+from tests.utils.launching import two_processes
 from tests.utils.news import make_processor
 from tests.utils.parallel import all_sentences, make_parallel
 
@@ -234,7 +235,7 @@ state.destroy_process_group()
 def test_two_processes_share_the_work(marian, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(_SHARED_RUN)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script]
+    command = [*two_processes(), script]
     arguments = [marian, tmp_path / "cache.sqlite", tmp_path, *SOURCES, SOURCES[0]]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

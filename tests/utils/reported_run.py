@@ -16,7 +16,7 @@ from tests.utils.news import write_news_folder, write_test_lists
 RUNS = ("zero_shot", "fine_tuned", "wise_ft")
 RERANKED = "wise_ft+csls"
 TITLE = "<script>alert(1)</script> & \"both\" 'quotes'"
-PICTURE = "P\"5'><img src=x onerror=alert(1)>"
+PICTURE = "P5'><img src=x onerror=alert(1)>"
 
 
 def edit(file: Path, column: int, before: str, after: str) -> None:
