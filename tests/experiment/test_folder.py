@@ -196,7 +196,7 @@ def test_rerankings_go_with_the_run_that_they_rank_again(news, model_args, tmp_p
     assert list(experiment.rankings("test")) == order, "the same again changes nothing"
     write("ensemble", weight=0.25)
     assert list(experiment.rankings("test")) == order[:4]
-    assert not list(experiment.layout.run("test", "x").parent.glob("ensemble+csls.*"))
+    assert not list(experiment.layout.split("test").glob("ensemble+csls.*"))
     experiment.record.runs["test"]["zero_shot+csls"].model_sha256 = "another"
     with pytest.raises(NewsMatchError, match=r"zero_shot\+csls\.tsv is stale"):
         experiment.rankings("test")

@@ -17,15 +17,13 @@ from ..models.weights import holds_weights, weights_sha256
 from ..utils.files import atomic_path
 from .inputs import FILE_ARGUMENTS, base_model_id, given_arguments, hash_files, with_demo_news, with_full_paths
 from .layout import Layout
-from .record import BaseModel, DataRecord, Endpoints, InterpolatedRecord, Record, RunRecord
+from .record import RERANKED, RUNS, BaseModel, DataRecord, Endpoints, InterpolatedRecord, Record, RunRecord
 
 if TYPE_CHECKING:
     from ..retrieval.ranking import Ranking
 
-RUNS = ("zero_shot", "fine_tuned", "wise_ft", "ensemble")
 # the runs that an ensemble joins; it has no checkpoint of its own
 ENSEMBLE = ("zero_shot", "fine_tuned")
-_RERANKED = "+"  # between a run and the method that ranked it again, in the names of both
 _VERSIONS = ("accelerate", "datasets", "numpy", "pillow", "safetensors", "tokenizers", "torch", "transformers")
 
 
@@ -339,12 +337,12 @@ class Experiment:
 
 def reranked(run: str, method: str) -> str:
     """The name of a run that was ranked again."""
-    return f"{run}{_RERANKED}{method}"
+    return f"{run}{RERANKED}{method}"
 
 
 def plain(run: str) -> str:
     """The run whose model a run has: itself, or the one that it ranks again."""
-    return run.partition(_RERANKED)[0]
+    return run.partition(RERANKED)[0]
 
 
 def _write_columns(file: Path, **columns: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,13 @@ from ..utils.files import write_json
 RECORD = "newsmatch.json"
 # Raised when keys change their names; `_upgraded` reads every older format.
 FORMAT = 2
+
+SPLITS = ("train", "validation", "test")
+RUNS = ("zero_shot", "fine_tuned", "wise_ft", "ensemble")
+RERANKED = "+"  # between a run and the method that ranked it again, in the names of both
+ALPHA_FOLDER = "wise_ft_alpha_"  # where the models of several alphas go, before the number
+_ALPHA_NAME = re.compile(rf"{ALPHA_FOLDER}-?\d+(\.\d+)?(e[-+]?\d+)?")
+_METHOD = re.compile(r"[a-z0-9_]+")
 
 # A field that files of the first format and experiments that have not come so far lack: left out while it is empty.
 _LATER = {"later": True}
@@ -220,8 +228,10 @@ class Record:
             [`NewsMatchError`]: when something is missing or of another type.
         """
         try:
-            return dacite.from_dict(cls, _upgraded(data), dacite.Config(cast=[float], strict=True))
-        except (dacite.DaciteError, ValueError, TypeError, KeyError, AttributeError) as error:
+            record = dacite.from_dict(cls, _upgraded(data), dacite.Config(cast=[float], strict=True))
+            _check_names(record)
+            return record
+        except (dacite.DaciteError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise NewsMatchError(
                 f"{source} is damaged ({_shortened(error)}); train again with --overwrite."
             ) from error
@@ -274,6 +284,30 @@ def _upgraded_data(section: dict[str, Any]) -> dict[str, Any]:
         return section
     split["splits"] = split.pop("parts")
     return {**section, "split": split}
+
+
+def is_run(name: str) -> bool:
+    """Whether a name is that of a run, plain or ranked again."""
+    run, plus, method = name.partition(RERANKED)
+    return run in RUNS and bool(_METHOD.fullmatch(method) if plus else not method)
+
+
+def is_model(name: str) -> bool:
+    """Whether a name is that of the folder of a model."""
+    return name in ("fine_tuned", "wise_ft") or bool(_ALPHA_NAME.fullmatch(name))
+
+
+def _check_names(record: Record) -> None:
+    """Refuse names that no step writes: they become paths, and a record may come from anywhere."""
+    for name in record.alphas:
+        if not is_model(name):
+            raise ValueError(f"'{name}' is no folder of an alpha")
+    for split, runs in record.runs.items():
+        if split not in SPLITS:
+            raise ValueError(f"'{split}' is no split")
+        for name in runs:
+            if not is_run(name):
+                raise ValueError(f"'{name}' is no run")
 
 
 def _shortened(error: Exception) -> str:
