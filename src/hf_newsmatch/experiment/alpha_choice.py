@@ -14,6 +14,7 @@ from ..merging.sweep import check_evaluations, sweep_alpha, sweep_towers
 from ..utils.files import temporary_folder
 from .folder import Experiment
 from .forward_chaining import fine_tune_again, sweep_folds
+from .rerank_search import warn_of_few
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def choose_for_experiment(experiment: Experiment, args: InterpolateArguments) ->
         if args.alpha_rule == "forward_chaining":
             raise NewsMatchError("--alpha_rule forward_chaining chooses one alpha for both towers; drop --per_tower.")
     data, sort_by = experiment.data(), experiment.record.data.arguments.sort_by
+    warn_of_few(len(data.validation), f"the alpha that {args.alpha_rule} chooses")
     ends = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
     common: dict[str, Any] = {
         "text_fields": experiment.text_fields,

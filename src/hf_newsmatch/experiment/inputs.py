@@ -1,17 +1,23 @@
 """The inputs of an experiment as it records them: full paths, drawn demo news, and hashes of the lists."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets import concatenate_datasets
+
 from ..configs import DataArguments, ModelArguments
+from ..data.corpus import Corpus
+from ..data.fingerprints import Fingerprint, Fingerprints, fingerprint_digest, fingerprints
 from ..errors import NewsMatchError
 from ..models.loading import DEMO_MODEL
 from ..utils.files import sha256
 from .layout import Layout
-from .record import SourceFile
+from .record import PictureFacts, Record, SourceFile
 
 FILE_ARGUMENTS = ("articles_file", "test_articles_file", "test_images", "gold_file")
+_PATH_ARGUMENTS = (*FILE_ARGUMENTS, "image_dir", "test_image_dir")
 
 
 def with_demo_news(data_args: DataArguments, layout: Layout) -> DataArguments:
@@ -39,8 +45,7 @@ def with_demo_news(data_args: DataArguments, layout: Layout) -> DataArguments:
 
 def with_full_paths(data_args: DataArguments) -> DataArguments:
     """The arguments with full paths, because later steps may run in another folder; Hub ids stay as they are."""
-    names = (*FILE_ARGUMENTS, "image_dir", "test_image_dir")
-    return dataclasses.replace(data_args, **{name: full_path(getattr(data_args, name)) for name in names})
+    return dataclasses.replace(data_args, **{name: full_path(getattr(data_args, name)) for name in _PATH_ARGUMENTS})
 
 
 def full_path(value: str | None) -> str | None:
@@ -62,6 +67,50 @@ def hash_files(data_args: DataArguments) -> dict[str, SourceFile]:
         for name, file in files.items()
         if file and Path(file).is_file()
     }
+
+
+def fingerprint_corpus(corpus: Corpus) -> dict[str, dict[str, Fingerprint]]:
+    """The fingerprints of the pictures in use by list, `"linked"` and `"test"`."""
+    test_list = corpus.report["test_list"] is not None
+    linked = [split.images for name, split in corpus.splits.items() if not (test_list and name == "test")]
+    columns = ["image_id", "image", "image_file"]
+    lists = {"linked": concatenate_datasets([corpus.train.select_columns(columns), *linked])}
+    if test_list:
+        lists["test"] = corpus.splits["test"].images
+    found = {name: fingerprints(rows) for name, rows in lists.items()}
+    return {name: pictures for name, pictures in found.items() if pictures}
+
+
+def picture_facts(lists: Mapping[str, Fingerprints]) -> dict[str, PictureFacts]:
+    """The fingerprints of pictures as an experiment records them: one hash a list."""
+    return {name: PictureFacts(len(found), fingerprint_digest(found)) for name, found in lists.items()}
+
+
+def find_moved(record: Record, folder: Path) -> None:
+    """Let the paths of a record that lie inside its folder follow when that was moved or copied."""
+    if record.folder == str(folder):
+        return
+
+    def moved(value: str | None) -> str | None:
+        path = Path(value or "")
+        if not (value and path.is_absolute()):
+            return value
+        if record.folder:
+            inside = path.is_relative_to(record.folder)
+            return str(folder / path.relative_to(record.folder)) if inside else value
+        if path.exists():
+            return value
+        # older records do not tell where they were: the longest end of the path that is there
+        ends = (Path(*path.parts[number:]) for number in range(1, len(path.parts)))
+        return next((str(folder / end) for end in ends if (folder / end).exists()), value)
+
+    arguments = record.data.arguments
+    record.data.arguments = dataclasses.replace(
+        arguments, **{name: moved(getattr(arguments, name)) for name in _PATH_ARGUMENTS}
+    )
+    for file in record.data.files.values():
+        file.path = moved(file.path)
+    record.base_model.id = moved(record.base_model.id) or record.base_model.id
 
 
 def given_arguments(arguments: Any) -> dict[str, Any]:

@@ -31,6 +31,21 @@ class Layout:
         return self.root / RECORD
 
     @property
+    def lock(self) -> Path:
+        """The lock of the folder, held while the record and what it records change."""
+        return self.root / ".newsmatch.lock"
+
+    @property
+    def training_lock(self) -> Path:
+        """The lock of a training, held from its beginning to its end."""
+        return self.root / ".training.lock"
+
+    @property
+    def pictures(self) -> Path:
+        """The fingerprints of the pictures that the experiment uses."""
+        return self.root / "newsmatch.pictures.parquet"
+
+    @property
     def newsroom(self) -> Path:
         """The drawn news of a demo."""
         return self.root / "newsroom"

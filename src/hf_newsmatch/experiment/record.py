@@ -89,6 +89,14 @@ class TestList:
 
 
 @dataclass
+class PictureFacts:
+    """The number of the pictures of a list that are used, and the SHA-256 over their contents."""
+
+    pictures: int
+    sha256: str
+
+
+@dataclass
 class TranslationFacts:
     """The translation of the articles: the model, the numbers of sentences, and those that kept their source text."""
 
@@ -111,13 +119,23 @@ class DataRecord:
     translation: TranslationFacts | None = None
     pairs_without_usable_picture: int = 0
     unusable_pictures: UnusablePictures = field(default_factory=UnusablePictures)
+    # by list, "linked" or "test"; a list that holds its pictures itself has none
+    pictures: dict[str, PictureFacts] = field(default_factory=dict, metadata=_LATER)
 
     @classmethod
-    def of(cls, arguments: DataArguments, files: dict[str, SourceFile], report: Mapping[str, Any]) -> "DataRecord":
+    def of(
+        cls,
+        arguments: DataArguments,
+        files: dict[str, SourceFile],
+        report: Mapping[str, Any],
+        pictures: dict[str, PictureFacts] | None = None,
+    ) -> "DataRecord":
         """The section of data that were just read, with the report of reading them."""
         # what reading decided belongs to the arguments
         report = {name: value for name, value in report.items() if name != "holdout_test"}
-        return dacite.from_dict(cls, _upgraded_data({"arguments": arguments, "files": files, **report}))
+        return dacite.from_dict(
+            cls, _upgraded_data({"arguments": arguments, "files": files, "pictures": pictures or {}, **report})
+        )
 
 
 @dataclass
@@ -172,16 +190,17 @@ class InterpolatedRecord:
 
 @dataclass
 class RunRecord:
-    """A prediction file: the weights it was made with, the ensemble's weight, and how it was ranked again."""
+    """A prediction file: the weights it was made with, the ensemble's weight, its re-ranking and its own hash."""
 
     model_sha256: str | None
     weight: float | None = field(default=None, metadata=_LATER)
     rerank: dict[str, Any] | None = field(default=None, metadata=_LATER)
+    file_sha256: str | None = field(default=None, metadata=_LATER)
 
     @property
     def plain(self) -> "RunRecord":
-        """The same without a re-ranking."""
-        return dataclasses.replace(self, rerank=None)
+        """What it was made of, without a re-ranking."""
+        return RunRecord(self.model_sha256, self.weight)
 
 
 @dataclass
@@ -198,6 +217,7 @@ class Record:
         wise_ft ([`InterpolatedRecord`], *optional*): The WiSE-FT model of the experiment.
         alphas (`dict[str, InterpolatedRecord]`): Further WiSE-FT models by the name of their folder.
         runs (`dict[str, dict[str, RunRecord]]`): Split to run to its prediction file.
+        folder (`str`, *optional*): Where the record was written: paths inside are found again after a move.
     """
 
     base_model: BaseModel
@@ -209,6 +229,7 @@ class Record:
     wise_ft: InterpolatedRecord | None = field(default=None, metadata=_LATER)
     alphas: dict[str, InterpolatedRecord] = field(default_factory=dict, metadata=_LATER)
     runs: dict[str, dict[str, RunRecord]] = field(default_factory=dict, metadata=_LATER)
+    folder: str | None = field(default=None, metadata=_LATER)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON has it, in the current format."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from ..models.weights import save_checkpoint, weights_sha256
 from ..training.arguments import ContrastiveTrainingArguments, refuse_unlaunched_gpus
 from ..training.building import build_trainer
 from ..training.callbacks import SaveOnSigtermCallback, TrainingStopped
-from ..training.checkpointing import checkpoint_defect, last_checkpoint
+from ..training.checkpointing import UNFINISHED, checkpoint_defect, last_checkpoint
 from ..training.trainer import ContrastiveTrainer
-from ..utils.files import atomic_path
+from ..utils.files import remove_leftovers, temporary_folder
 from .folder import Experiment
+from .layout import Layout
 from .publishing import push, take_push
-from .record import TrainRecord
+from .record import Record, TrainRecord
+from .store import only_training
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +74,17 @@ def train(
     """
     train_args, card_args = train_args or TrainArguments(), card_args or CardArguments()
     refuse_unlaunched_gpus(training_args)
+    with only_training(training_args.output_dir, training_args.process_index == 0):
+        return _train(data_args, model_args, training_args, train_args, card_args)
+
+
+def _train(
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    training_args: ContrastiveTrainingArguments,
+    train_args: TrainArguments,
+    card_args: CardArguments,
+) -> Training:
     push_args = take_push(training_args)
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
@@ -80,7 +94,14 @@ def train(
     with training_args.main_process_first(desc="the data"):
         experiment, data = Experiment.create(output_dir, data_args, model_args, training_args.recipe())
     if checkpoint is not None:
-        experiment.check_continues(Experiment.open(output_dir))
+        if not experiment.layout.record.is_file():
+            raise NewsMatchError(
+                f"{checkpoint} has no {experiment.layout.record.name} beside it, which says what it was trained on;"
+                " put that back, or start over with --overwrite."
+            )
+        before = Experiment.open(output_dir)
+        experiment.check_continues(before)
+        experiment = before
         logger.info("Going on from %s.", checkpoint)
     for name, split in experiment.record.data.split.splits.items():
         text = f"{split.rows} pairs with {split.pictures} pictures"
@@ -102,8 +123,11 @@ def train(
         # what would stop the push stops it now, not after the training
         find_license(experiment.record.base_model, card_args, push_args.hub_token)
         open_repo(push_args.hub_model_id, push_args.hub_private_repo, push_args.hub_token)
-    if first and checkpoint is None:
-        experiment.start()
+    if first:
+        shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
+        remove_leftovers(output_dir, "fine_tuned")
+        if checkpoint is None:
+            experiment.start()
     trainer.accelerator.wait_for_everyone()
     trainer.add_callback(SaveOnSigtermCallback())
     try:
@@ -134,20 +158,24 @@ def keep_fine_tuned(
     Returns:
         `Path`: the folder of the checkpoint.
     """
-    folder, args, state = experiment.layout.model("fine_tuned"), trainer.args, trainer.state
-    with atomic_path(folder) as temporary:
-        save_checkpoint(trainer.finished_model(), trainer.processing_class, temporary)
-    experiment.record.train = TrainRecord(
-        sha256=weights_sha256(folder),
-        arguments={**arguments, **args.to_dict()},
-        processes=args.world_size,
-        metrics=result.metrics,
-        best_metric={args.metric_for_best_model: state.best_metric},
-        best_step=state.best_global_step,
-        log_history=state.log_history,
-    )
-    experiment.save()
-    return folder
+    args, state = trainer.args, trainer.state
+    with temporary_folder(experiment.output_dir, "fine_tuned") as temporary:
+        made = temporary / "fine_tuned"
+        save_checkpoint(trainer.finished_model(), trainer.processing_class, made)
+        train = TrainRecord(
+            sha256=weights_sha256(made),
+            arguments={**arguments, **args.to_dict()},
+            processes=args.world_size,
+            metrics=result.metrics,
+            best_metric={args.metric_for_best_model: state.best_metric},
+            best_step=state.best_global_step,
+            log_history=state.log_history,
+        )
+
+        def record(now: Record) -> None:
+            now.train = train
+
+        return experiment.put_model("fine_tuned", made, record)
 
 
 def _checkpoint_to_resume(output_dir: Path, named: str | None, overwrite: bool) -> str | Path | None:
@@ -158,11 +186,16 @@ def _checkpoint_to_resume(output_dir: Path, named: str | None, overwrite: bool) 
         return named
     if overwrite:
         return None
-    if (output_dir / "fine_tuned").exists():
+    if (output_dir / "fine_tuned").exists() and not _was_interrupted(output_dir):
         raise NewsMatchError(
             f"{output_dir} holds a fine-tuned model; train again with --overwrite, or name another --output_dir."
         )
     return last_checkpoint(output_dir)
+
+
+def _was_interrupted(output_dir: Path) -> bool:
+    """Whether a process was stopped after it wrote the fine-tuned model and before it recorded it."""
+    return Layout(output_dir).record.is_file() and Experiment.open(output_dir).record.train is None
 
 
 def _close(trainer: ContrastiveTrainer) -> None:

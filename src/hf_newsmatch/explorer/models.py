@@ -105,7 +105,7 @@ def experiment_models(experiment: Experiment) -> AlphaModels:
 
     def make(alpha: float) -> str:
         now = Experiment.open(folder)  # the scripts may have added to the record
-        if not now.has_model("fine_tuned") or now.endpoints() != experiment.endpoints():
+        if now.endpoints() != experiment.endpoints() or not now.has_model("fine_tuned"):
             raise NewsMatchError(f"{folder} was trained again since this page started; start it again.")
         return str(make_alpha(now, alpha, progress=False))
 
