@@ -188,7 +188,7 @@ class Experiment(ModelStore):
         data = load_corpus(
             data_args,
             section.unusable_pictures.pictures,
-            section.test_list and section.test_list.unusable_pictures.pictures,
+            section.test_list.unusable_pictures.pictures if section.test_list else None,
             known,
         )
         if section.pictures.keys() - known.keys():  # the file of the fingerprints is gone or damaged
@@ -270,9 +270,11 @@ class Experiment(ModelStore):
         if any(section.files.get(name) != hashes.get(name) for name in TEST_ARGUMENTS):
             return True
         known = self.known_pictures().get("test")
+        if section.test_list is None or known is None:
+            return False
         images = test_images(section.arguments)
-        unusable = {item["image_id"] for item in section.test_list.unusable_pictures.pictures} if known else set()
-        return bool(known and (differences(images, known) or set(images["image_id"][:]) - known.keys() - unusable))
+        unusable = {item["image_id"] for item in section.test_list.unusable_pictures.pictures}
+        return bool(differences(images, known) or set(images["image_id"][:]) - known.keys() - unusable)
 
     # ---- Runs -------------------------------------------------------------------------------------------------------
 

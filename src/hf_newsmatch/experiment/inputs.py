@@ -45,7 +45,8 @@ def with_demo_news(data_args: DataArguments, layout: Layout) -> DataArguments:
 
 def with_full_paths(data_args: DataArguments) -> DataArguments:
     """The arguments with full paths, because later steps may run in another folder; Hub ids stay as they are."""
-    return dataclasses.replace(data_args, **{name: full_path(getattr(data_args, name)) for name in _PATH_ARGUMENTS})
+    paths: dict[str, Any] = {name: full_path(getattr(data_args, name)) for name in _PATH_ARGUMENTS}
+    return dataclasses.replace(data_args, **paths)
 
 
 def full_path(value: str | None) -> str | None:
@@ -105,9 +106,8 @@ def find_moved(record: Record, folder: Path) -> None:
         return next((str(folder / end) for end in ends if (folder / end).exists()), value)
 
     arguments = record.data.arguments
-    record.data.arguments = dataclasses.replace(
-        arguments, **{name: moved(getattr(arguments, name)) for name in _PATH_ARGUMENTS}
-    )
+    paths: dict[str, Any] = {name: moved(getattr(arguments, name)) for name in _PATH_ARGUMENTS}
+    record.data.arguments = dataclasses.replace(arguments, **paths)
     for file in record.data.files.values():
         file.path = moved(file.path)
     record.base_model.id = moved(record.base_model.id) or record.base_model.id

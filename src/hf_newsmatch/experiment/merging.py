@@ -137,16 +137,15 @@ def _interpolate(
     options: dict[str, Any],
 ) -> Path:
     """Make a model beside its place, then move it there and `record` it as one step."""
-    ends, endpoints = [experiment.checkpoint(end) for end in ("zero_shot", "fine_tuned")], experiment.endpoints()
+    zero_shot, fine_tuned = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
+    endpoints, options = experiment.endpoints(), {"zero_shot_revision": experiment.revision("zero_shot"), **options}
     check_replaceable(experiment.layout.model(name))
     with temporary_folder(experiment.output_dir, name) as temporary:
-        made = interpolation.interpolate(
-            *ends, alpha, temporary / name, zero_shot_revision=experiment.revision("zero_shot"), **options
-        )
+        made = interpolation.interpolate(zero_shot, fine_tuned, alpha, temporary / name, **options)
         entry = InterpolatedRecord(alpha, weights_sha256(made), endpoints, **recorded)
 
         def change(now: Record) -> None:
-            if Endpoints(now.base_model.sha256, now.train and now.train.sha256) != endpoints:
+            if Endpoints(now.base_model.sha256, now.train.sha256 if now.train else None) != endpoints:
                 raise NewsMatchError(
                     f"The fine-tuned model in {experiment.output_dir} was replaced meanwhile; run"
                     " `hf-newsmatch interpolate` again."

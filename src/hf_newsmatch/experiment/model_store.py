@@ -144,7 +144,7 @@ class ModelStore(RecordStore):
     def endpoints(self) -> Endpoints:
         """The hashes of the two models that WiSE-FT lies between."""
         train = self.record.train
-        return Endpoints(self.record.base_model.sha256, train and train.sha256)
+        return Endpoints(self.record.base_model.sha256, train.sha256 if train else None)
 
     def same_models(self, runs: Collection[str]) -> str | None:
         """A sentence when two of the runs have one and the same model, as with alpha 0 or 1; else `None`."""

@@ -25,8 +25,9 @@ from ..retrieval.ranking import MAX_RANK, Ranking
 from ..retrieval.rerank.methods import METHODS, rerank
 from ..retrieval.rerank.neighbours import Bank
 from ..utils.files import atomic_path
-from .folder import ENSEMBLE, RUNS, Experiment, plain, reranked
+from .folder import RUNS, Experiment, plain, reranked
 from .layout import Layout
+from .model_store import ENSEMBLE
 from .rerank_search import choose_settings, describe, warn_of_few
 
 logger = logging.getLogger(__name__)

@@ -1,9 +1,10 @@
 """The record on disk: read, changed under a lock, and found again when its folder was moved."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -41,7 +42,7 @@ class RecordStore:
         self.layout = Layout(self.output_dir)
         self.record = record
         self._lock = FileLock(self.layout.lock, timeout=_PATIENCE)
-        self._new_pictures: dict[str, Fingerprints] | None = None
+        self._new_pictures: Mapping[str, Fingerprints] | None = None
 
     @classmethod
     def read(cls, output_dir: str | Path) -> Record:
@@ -145,6 +146,7 @@ def _held(lock: FileLock, sentence: str) -> Iterator[None]:
 
 def trained_on(data: DataRecord) -> tuple[object, ...]:
     """What a training depends on: all but the test list, which may come later."""
-    arguments = dataclasses.replace(data.arguments, **dict.fromkeys(TEST_ARGUMENTS))
+    without: dict[str, Any] = dict.fromkeys(TEST_ARGUMENTS)
+    arguments = dataclasses.replace(data.arguments, **without)
     files = {name: file.sha256 for name, file in data.files.items() if name not in TEST_ARGUMENTS}
     return arguments, files
