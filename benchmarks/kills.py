@@ -42,8 +42,8 @@ from hf_newsmatch.experiment.record import RECORD
 logger = logging.getLogger("hf_newsmatch.benchmarks")
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-# What two undisturbed runs write differently: times, and checkpoints that hold them.
-_TIMED = (RECORD, ".pdf", ".lock", "trainer_state.json", "training_args.bin", ".pth", ".pt")
+# What two undisturbed runs write differently: times, checkpoints that hold them, and what had been translated before.
+_TIMED = (RECORD, ".pdf", ".report.json", ".lock", "trainer_state.json", "training_args.bin", ".pth", ".pt")
 _FINISHED = "holds a fine-tuned model"
 _PATIENCE = 120.0
 

@@ -142,7 +142,7 @@ def test_a_new_start_removes_what_would_pass_for_its_own(news, model_args, tmp_p
     (tmp_path / "run" / "notes.txt").write_text("mine")
     experiment.start()
     left = {path.name for path in (tmp_path / "run").iterdir()}
-    assert left == {"newsmatch.json", "newsmatch.pictures.parquet", ".newsmatch.lock", "notes.txt"}
+    assert left == {"newsmatch.json", "newsmatch.pictures.parquet", "notes.txt"}
 
 
 def test_wise_ft_of_other_endpoints_does_not_count(news, model_args, tmp_path):

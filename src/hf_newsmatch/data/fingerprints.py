@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from ..utils.files import atomic_path, sha256
 from ..utils.machine import usable_cores
-from .images import undecoded
+
+# Imported where they are needed: that takes seconds, and a step that only wants the models needs none.
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _SHOWN = 5
 
@@ -32,7 +32,7 @@ class Fingerprint:
 Fingerprints = Mapping[str, Fingerprint]
 
 
-def fingerprints(rows: Dataset) -> dict[str, Fingerprint]:
+def fingerprints(rows: "Dataset") -> dict[str, Fingerprint]:
     """The fingerprints of the distinct pictures of rows; empty when the list itself holds the pictures."""
     paths, names = _paths(rows), dict(zip(rows["image_id"][:], rows["image_file"][:]))
 
@@ -51,7 +51,7 @@ def fingerprint_digest(found: Fingerprints) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def differences(rows: Dataset, known: Fingerprints) -> list[str]:
+def differences(rows: "Dataset", known: Fingerprints) -> list[str]:
     """What has become of known pictures: clauses that name those that are gone and those that have changed."""
     paths = _paths(rows)
 
@@ -95,6 +95,9 @@ def shown(names: Sequence[str]) -> str:
 
 def write_fingerprints(lists: Mapping[str, Fingerprints], file: Path) -> None:
     """Write the fingerprints of several lists as Parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     rows = [
         {"list": name, "image_id": image_id, **picture.__dict__}
         for name, found in lists.items()
@@ -110,18 +113,23 @@ def write_fingerprints(lists: Mapping[str, Fingerprints], file: Path) -> None:
 
 def read_fingerprints(file: Path) -> dict[str, dict[str, Fingerprint]]:
     """The fingerprints by list that a file holds; empty when it is not there or damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     lists: dict[str, dict[str, Fingerprint]] = {}
     try:
-        rows = pq.read_table(file).to_pylist()
-        for row in rows:
-            lists.setdefault(row.pop("list"), {})[row.pop("image_id")] = Fingerprint(**row)
+        for row in pq.read_table(file).to_pylist():
+            found = Fingerprint(row["image_file"], row["size"], row["modified"], row["sha256"])
+            lists.setdefault(row["list"], {})[row["image_id"]] = found
     except (OSError, pa.ArrowException, TypeError, KeyError):
         return {}
     return lists
 
 
-def _paths(rows: Dataset) -> dict[str, str]:
+def _paths(rows: "Dataset") -> dict[str, str]:
     """The file of each distinct picture; empty when the pictures lie inside the list, whose own hash covers them."""
+    from .images import undecoded
+
     images = undecoded(rows.select_columns(["image"]))
     if len(rows) and (images[0]["image"] or {}).get("bytes") is not None:
         return {}

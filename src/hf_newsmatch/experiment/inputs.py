@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets import concatenate_datasets
-
 from ..configs import DataArguments, ModelArguments
 from ..data.corpus import Corpus
 from ..data.fingerprints import Fingerprint, Fingerprints, fingerprint_digest, fingerprints
@@ -72,6 +70,8 @@ def hash_files(data_args: DataArguments) -> dict[str, SourceFile]:
 
 def fingerprint_corpus(corpus: Corpus) -> dict[str, dict[str, Fingerprint]]:
     """The fingerprints of the pictures in use by list, `"linked"` and `"test"`."""
+    from datasets import concatenate_datasets
+
     test_list = corpus.report["test_list"] is not None
     linked = [split.images for name, split in corpus.splits.items() if not (test_list and name == "test")]
     columns = ["image_id", "image", "image_file"]

@@ -78,7 +78,7 @@ class ModelStore(RecordStore):
     def _check_weights(self, run: str) -> None:
         """Refuse weights in the folder of a model that are not those that are recorded."""
         made, folder = self._made(run), self.layout.model(run)
-        if made is None or (made.sha256 is not None and weights_sha256(folder) != made.sha256):
+        if made is not None and made.sha256 is not None and weights_sha256(folder) != made.sha256:
             remedy = "`hf-newsmatch interpolate` again"
             if run == "fine_tuned":
                 remedy = "`hf-newsmatch train` with --overwrite"

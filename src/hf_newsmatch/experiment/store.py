@@ -1,8 +1,9 @@
 """The record on disk: read, changed under a lock, and found again when its folder was moved."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,10 @@ def _held(lock: FileLock, sentence: str) -> Iterator[None]:
     try:
         yield
     finally:
+        if lock.lock_counter == 1:
+            # nothing stays in the folder; a process that waits for this file notices, and makes another
+            with suppress(OSError):
+                os.unlink(lock.lock_file)
         lock.release()
 
 

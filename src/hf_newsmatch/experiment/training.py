@@ -18,7 +18,7 @@ from ..models.weights import save_checkpoint, weights_sha256
 from ..training.arguments import ContrastiveTrainingArguments, refuse_unlaunched_gpus
 from ..training.building import build_trainer
 from ..training.callbacks import SaveOnSigtermCallback, TrainingStopped
-from ..training.checkpointing import UNFINISHED, checkpoint_defect, last_checkpoint
+from ..training.checkpointing import UNFINISHED, checkpoint_defect, find_best_checkpoint, last_checkpoint
 from ..training.trainer import ContrastiveTrainer
 from ..utils.files import remove_leftovers, temporary_folder
 from .folder import Experiment
@@ -128,6 +128,8 @@ def _train(
         remove_leftovers(output_dir, "fine_tuned")
         if checkpoint is None:
             experiment.start()
+        else:
+            find_best_checkpoint(Path(checkpoint), output_dir)
     trainer.accelerator.wait_for_everyone()
     trainer.add_callback(SaveOnSigtermCallback())
     try:

@@ -12,6 +12,7 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_N
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 
 from ..errors import explain, first_sentence
+from ..utils.files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,18 @@ def checkpoint_defect(folder: str | Path) -> str | None:
         if not list(folder.glob(name)) and not list(folder.glob("global_step*")):
             return f"there is no {name} in it"
     return None
+
+
+def find_best_checkpoint(checkpoint: Path, output_dir: Path) -> None:
+    """Let a checkpoint know where the best one is after the folder was moved: else the last epoch's would be kept."""
+    file = checkpoint / TRAINER_STATE_NAME
+    state = json.loads(file.read_text(encoding="utf-8"))
+    best = state.get("best_model_checkpoint")
+    if not best:
+        return
+    moved = output_dir / Path(best).name
+    if str(moved) != best and moved.is_dir():
+        write_json({**state, "best_model_checkpoint": str(moved)}, file)
 
 
 def publish(unfinished: Path, checkpoint: Path) -> None:
