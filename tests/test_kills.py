@@ -17,7 +17,7 @@ SCRIPT = ROOT / "benchmarks" / "kills.py"
 @pytest.mark.distributed
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 def test_every_second_start_ends_in_the_undisturbed_result(tmp_path):
-    steps = ["train", "interpolate", "several alphas", "predict", "predict beside interpolate"]
+    steps = ["train", "interpolate", "several alphas", "interpolate", "predict beside interpolate"]
     command = [sys.executable, SCRIPT, "--kills", "10", "--seed", "3", "--folder", tmp_path, "--steps", *steps]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
