@@ -60,7 +60,7 @@ def leave(target: Path, *names: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("names", [("file.txt",), (".lock", "file.txt", "replaced"), ()])
+@pytest.mark.parametrize("names", [("file.txt",), (".lock", "file.txt", "replaced"), (".file.txt.efgh5678",), ()])
 def test_leftovers_of_killed_processes_go_with_the_next_start(tmp_path, names):
     leave(tmp_path / "file.txt", *names)
     with atomic_path(tmp_path / "file.txt") as temporary:

@@ -57,12 +57,17 @@ def temporary_folder(parent: str | Path, name: str) -> Iterator[Path]:
 def remove_leftovers(parent: str | Path, name: str) -> None:
     """Remove the temporary folders that killed processes have left of their work on `name`."""
     for folder in Path(parent).glob(f".{glob.escape(name)}.*"):
-        if not _RANDOM.fullmatch(folder.name.removeprefix(f".{name}.")) or folder.is_symlink() or not folder.is_dir():
+        if not _is_temporary(folder, name) or folder.is_symlink() or not folder.is_dir():
             continue
         with suppress(OSError, Timeout):
-            if {path.name for path in folder.iterdir()} <= {_LOCK, _ASIDE, name}:
+            # work on the same name may be nested
+            if all(path.name in (_LOCK, _ASIDE, name) or _is_temporary(path, name) for path in folder.iterdir()):
                 with FileLock(folder / _LOCK, timeout=0):
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_temporary(path: Path, name: str) -> bool:
+    return path.name.startswith(f".{name}.") and bool(_RANDOM.fullmatch(path.name.removeprefix(f".{name}.")))
 
 
 def replace(made: Path, target: Path) -> None:
