@@ -116,6 +116,7 @@ def make_run(folder: Path, articles: int, width: int) -> Experiment:
         else:
             made = InterpolatedRecord(1.0, sha256, experiment.endpoints(), rule="given")
             experiment.record.wise_ft = made
+    experiment.save()
     for seed, run in enumerate(RUNS):
         generator = np.random.default_rng(seed)
         for split, part in data.splits.items():
@@ -128,7 +129,7 @@ def make_run(folder: Path, articles: int, width: int) -> Experiment:
                 best = np.argsort(-order)[:MAX_RANK]
                 ranking.image_ids.append([ids[place] for place in best])
                 ranking.scores.append(order[best].tolist())
-            write_predictions(ranking, experiment.run_file(split, run))
+            write_predictions(ranking, experiment.layout.run(split, run))
             experiment.register_run(split, run, part)
     shutil.rmtree(experiment.output_dir / "report", ignore_errors=True)
     return experiment

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 
@@ -49,6 +50,7 @@ def test_a_test_list_may_come_after_the_training(news, model_args, tmp_path):
     experiment, before = Experiment.create(tmp_path / "run", arguments(news, holdout_test=False), model_args)
     experiment.start()
     experiment.record.runs = {"validation": {}, "test": {}}
+    experiment.save()
     write_test_lists(news, write_news_folder(tmp_path / "later", count=5, first=50, shared=0))
     for picture in (tmp_path / "later" / "images").iterdir():
         picture.rename(news / "images" / picture.name)
@@ -139,7 +141,8 @@ def test_a_new_start_removes_what_would_pass_for_its_own(news, model_args, tmp_p
         (tmp_path / "run" / name).write_text("{}")
     (tmp_path / "run" / "notes.txt").write_text("mine")
     experiment.start()
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["newsmatch.json", "notes.txt"]
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {"newsmatch.json", "newsmatch.pictures.parquet", "notes.txt"}
 
 
 def test_wise_ft_of_other_endpoints_does_not_count(news, model_args, tmp_path):
@@ -149,8 +152,8 @@ def test_wise_ft_of_other_endpoints_does_not_count(news, model_args, tmp_path):
         (tmp_path / "run" / run).mkdir()
         (tmp_path / "run" / run / "model.safetensors").write_bytes(b"x")
     assert not experiment.has_model("fine_tuned"), "it is not this run's"
-    experiment.record.train = TrainRecord("first")
-    experiment.record.wise_ft = InterpolatedRecord(0.5, "between", experiment.endpoints())
+    experiment.record.train = TrainRecord(hashlib.sha256(b"x").hexdigest())
+    experiment.record.wise_ft = InterpolatedRecord(0.5, hashlib.sha256(b"x").hexdigest(), experiment.endpoints())
     assert experiment.has_model("fine_tuned")
     assert experiment.has_model("wise_ft")
     experiment.record.train = TrainRecord("second")
@@ -196,7 +199,7 @@ def test_rerankings_go_with_the_run_that_they_rank_again(news, model_args, tmp_p
     assert list(experiment.rankings("test")) == order, "the same again changes nothing"
     write("ensemble", weight=0.25)
     assert list(experiment.rankings("test")) == order[:4]
-    assert not list(experiment.layout.run("test", "x").parent.glob("ensemble+csls.*"))
+    assert not list(experiment.layout.split("test").glob("ensemble+csls.*"))
     experiment.record.runs["test"]["zero_shot+csls"].model_sha256 = "another"
     with pytest.raises(NewsMatchError, match=r"zero_shot\+csls\.tsv is stale"):
         experiment.rankings("test")

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 
@@ -6,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_newsmatch import NewsMatchError, interpolate, load_clip
-from hf_newsmatch.models.weights import copy_settings, open_weights
+from hf_newsmatch.models.weights import copy_settings, open_weights, weights_sha256
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
 
@@ -102,3 +103,57 @@ def test_an_index_of_shards_names_files_beside_it(checkpoints, tmp_path, index):
     (tmp_path / "sharded" / "model.safetensors.index.json").write_bytes(index.encode("latin-1"))
     with pytest.raises(NewsMatchError, match=r"index\.json is damaged"), open_weights(tmp_path / "sharded"):
         pass
+
+
+# ---- identity -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkpoint(checkpoints, tmp_path):
+    shutil.copytree(checkpoints / "fine_tuned", tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+def test_an_adapter_belongs_to_the_weights(checkpoint):
+    """Transformers applies it in silence, so it makes another model."""
+    alone = weights_sha256(checkpoint)
+    (checkpoint / "adapter_model.safetensors").write_bytes(b"never read without its configuration")
+    assert weights_sha256(checkpoint) == alone
+    (checkpoint / "adapter_config.json").write_text("{}")
+    found = {weights_sha256(checkpoint)}
+    (checkpoint / "adapter_model.safetensors").write_bytes(b"another")
+    found.add(weights_sha256(checkpoint))
+    (checkpoint / "adapter_config.json").write_text('{"r": 4}')
+    found.add(weights_sha256(checkpoint))
+    (checkpoint / "adapter_model.safetensors").rename(checkpoint / "adapter_model.bin")
+    assert len(found | {alone, weights_sha256(checkpoint)} - {None}) == 4
+
+
+def test_a_change_of_any_shard_is_one_of_the_weights(checkpoints, tmp_path):
+    folder = interpolate(
+        checkpoints / "zero_shot", checkpoints / "fine_tuned", 0.5, tmp_path / "x", max_shard_size="9KB"
+    )
+    before, shards = weights_sha256(folder), sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    for shard in shards:
+        content = shard.read_bytes()
+        shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert weights_sha256(folder) != before
+        shard.write_bytes(content)
+    assert weights_sha256(folder) == before
+
+
+def test_pickled_weights_are_known_too(checkpoint):
+    (checkpoint / "model.safetensors").unlink()
+    assert weights_sha256(checkpoint) is None
+    (checkpoint / "pytorch_model.bin").write_bytes(b"a pickle")
+    assert weights_sha256(checkpoint) == hashlib.sha256(b"a pickle").hexdigest()
+
+
+@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", 7, None, ["x"]])
+def test_an_index_names_files_beside_it_and_no_others(checkpoint, name):
+    (checkpoint / "model.safetensors").rename(checkpoint.parent / "secret.safetensors")
+    index = {"weight_map": {"logit_scale": name}}
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(NewsMatchError, match=r"index\.json (names the shard .* beside it|is damaged)"):
+        weights_sha256(checkpoint)

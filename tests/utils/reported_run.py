@@ -62,6 +62,7 @@ def make_run(folder: Path, checkpoints: Path, hostile: bool = False) -> Experime
     interpolate(checkpoints / "zero_shot", out / "fine_tuned", 0.5, out / "wise_ft")
     sha256 = weights_sha256(out / "wise_ft")
     experiment.record.wise_ft = InterpolatedRecord(0.5, sha256, experiment.endpoints(), rule="given")
+    experiment.save()
     for seed, run in enumerate((*RUNS, RERANKED)):
         generator = np.random.default_rng(seed)
         for split, part in data.splits.items():

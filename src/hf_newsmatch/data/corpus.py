@@ -2,8 +2,9 @@
 
 import hashlib
 import logging
+import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from ..utils.files import atomic_path
 # The readers are imported where they are needed: that takes seconds, and a step that only wants the models needs none.
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
+
+    from .fingerprints import Fingerprints
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +106,7 @@ def load_corpus(
     data_args: DataArguments,
     unusable: list[dict[str, str]] | None = None,
     unusable_test: list[dict[str, str]] | None = None,
+    known: "Mapping[str, Fingerprints] | None" = None,
 ) -> Corpus:
     """Read, check, translate and split the data that the arguments name.
 
@@ -114,6 +118,9 @@ def load_corpus(
             is decoded.
         unusable_test (`list[dict]`, *optional*):
             The same for the candidates of the test list.
+        known (`Mapping[str, Fingerprints]`, *optional*):
+            The pictures that were used before, of the list of pairs (`"linked"`) and of the test list (`"test"`).
+            They must be what they were, and no others are used.
 
     Returns:
         [`Corpus`]
@@ -129,8 +136,11 @@ def load_corpus(
     linked, test_list = _read_linked_list(data_args), _read_test_list(data_args)
     lists = [linked] if test_list is None else [linked, test_list]
     translate = EnglishTranslation(data_args, *(news.articles for news in lists))
-    pairs, unusable = prepare(linked, translate, unusable)
-    test, unusable_test = (None, []) if test_list is None else prepare(test_list, translate, unusable_test)
+    known = known or {}
+    pairs, unusable = prepare(linked, translate, unusable, known.get("linked"))
+    test, unusable_test = (
+        (None, []) if test_list is None else prepare(test_list, translate, unusable_test, known.get("test"))
+    )
 
     holdout = data_args.holdout_test if data_args.holdout_test is not None else test is None
     rows = _split_by_time(pairs.articles, data_args, holdout)
@@ -171,6 +181,18 @@ def load_test_split(
     return (None, []) if test_list is None else prepare(test_list, unusable=unusable)
 
 
+def test_images(data_args: DataArguments) -> "Dataset":
+    """The candidates that the test arguments name, before any is decoded.
+
+    Raises:
+        [`NewsMatchError`]: on files that cannot be used, and when there is no test list.
+    """
+    test_list = _read_test_list(data_args)
+    if test_list is None or test_list.images is None:
+        raise NewsMatchError("There is no test list; name one with --test_articles_file.")
+    return test_list.images
+
+
 def linked_split(pairs: "Dataset") -> Split:
     """The split of linked articles: their own pictures are its candidates."""
     from .images import distinct_images
@@ -182,6 +204,7 @@ def prepare(
     news: NewsList,
     translate: "Callable[[Dataset], Dataset] | None" = None,
     unusable: list[dict[str, str]] | None = None,
+    known: "Fingerprints | None" = None,
 ) -> tuple[Split, list[dict[str, str]]]:
     """Make a split of a list: leave out what has no usable picture, and translate its articles.
 
@@ -192,6 +215,8 @@ def prepare(
             Gives articles in English; without it they stay as they are.
         unusable (`list[dict]`, *optional*):
             The unusable pictures when they are known; by default every picture is decoded.
+        known (`Fingerprints`, *optional*):
+            The pictures that were used before, as for [`load_corpus`].
 
     Returns:
         The [`Split`] and its unusable pictures.
@@ -201,6 +226,8 @@ def prepare(
     """
     linked = news.images is None
     rows = news.articles if news.images is None else news.images
+    if known:
+        rows = _as_known(rows, known, news.source)
     usable, unusable = _usable(rows, unusable)
     if not len(usable):
         raise NewsMatchError(
@@ -310,6 +337,28 @@ def _write_unusable(unusable: list[dict[str, str]]) -> Path:
     with atomic_path(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return file
+
+
+def _as_known(rows: "Dataset", known: "Fingerprints", source: str) -> "Dataset":
+    """The rows of the pictures that were used before, after a check that these are what they were."""
+    from .fingerprints import differences, shown
+
+    if found := differences(rows, known):
+        raise NewsMatchError(
+            f"Of the pictures of {source}, {' and '.join(found)} since the experiment began; restore what was there,"
+            " or start over (--overwrite, or --test_articles_file once more for a test list)."
+        )
+    names = rows.select_columns(["image_id", "image_file"])[:]
+    kept = [row for row, image_id in enumerate(names["image_id"]) if image_id in known]
+    if os.path.isdir(source) and len(kept) < len(rows):
+        new = [file for image_id, file in zip(names["image_id"], names["image_file"]) if image_id not in known]
+        logger.warning(
+            "%d pictures of %s were not among the candidates when the test list was read, and are left out: %s.",
+            len(new),
+            source,
+            shown(new),
+        )
+    return rows if len(kept) == len(rows) else rows.select(kept)
 
 
 def _split_by_time(pairs: "Dataset", data_args: DataArguments, holdout: bool) -> "DatasetDict":

@@ -1,10 +1,8 @@
 """The choice of an experiment's alpha on its validation split: sweep, apply the rule, write the curve."""
 
 import logging
-import tempfile
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ..configs import InterpolateArguments
@@ -13,8 +11,10 @@ from ..errors import NewsMatchError, needs_extra
 from ..merging.curve import Alpha, AlphaSweep, write_curve
 from ..merging.selection import check_metric, check_rule, choose_alpha, describe_rule
 from ..merging.sweep import check_evaluations, sweep_alpha, sweep_towers
+from ..utils.files import temporary_folder
 from .folder import Experiment
 from .forward_chaining import fine_tune_again, sweep_folds
+from .rerank_search import warn_of_few
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ def choose_for_experiment(experiment: Experiment, args: InterpolateArguments) ->
         if args.alpha_rule == "forward_chaining":
             raise NewsMatchError("--alpha_rule forward_chaining chooses one alpha for both towers; drop --per_tower.")
     data, sort_by = experiment.data(), experiment.record.data.arguments.sort_by
+    warn_of_few(len(data.validation), f"the alpha that {args.alpha_rule} chooses")
     ends = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
     common: dict[str, Any] = {
         "text_fields": experiment.text_fields,
@@ -69,8 +70,8 @@ def choose_for_experiment(experiment: Experiment, args: InterpolateArguments) ->
     if args.alpha_rule == "time_robust":
         slices = chronological_slices(data.validation, args.alpha_slices, sort_by)
     if args.alpha_rule == "forward_chaining":
-        with tempfile.TemporaryDirectory(prefix=".folds.", dir=experiment.output_dir) as temporary:
-            fine_tune = fine_tune_again(experiment, Path(temporary))
+        with temporary_folder(experiment.output_dir, "folds") as temporary:
+            fine_tune = fine_tune_again(experiment, temporary / "folds")
             folds = sweep_folds(
                 data.train, fine_tune, partial(sweep_alpha, ends[0], **common), args.alpha_slices, sort_by
             )

@@ -42,6 +42,8 @@ def evaluate(experiment: Experiment, args: EvaluateArguments | None = None) -> C
             logger.warning("The %s split has no gold and cannot be scored.", split)
             continue
         rankings = experiment.rankings(split)
+        if note := experiment.same_models(rankings):
+            logger.warning(note)
         # what was ranked again is compared with the plain ranking of the same model
         baselines = {run: plain(run) for run in rankings if run != plain(run)}
         candidates = experiment.candidates(split)

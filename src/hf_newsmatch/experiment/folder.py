@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import logging
 import platform
 import shutil
 from collections.abc import Iterable, Mapping
@@ -10,29 +11,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs import DataArguments, ModelArguments
-from ..data.corpus import TEST_ARGUMENTS, Corpus, Split, linked_list, load_corpus
+from ..data.corpus import TEST_ARGUMENTS, Corpus, Split, linked_list, load_corpus, test_images
+from ..data.fingerprints import difference_of, differences
 from ..errors import NewsMatchError
-from ..models.loading import is_local, load_config
-from ..models.weights import holds_weights, weights_sha256
-from ..utils.files import atomic_path
-from .inputs import FILE_ARGUMENTS, base_model_id, given_arguments, hash_files, with_demo_news, with_full_paths
+from ..models.loading import load_config
+from ..models.weights import weights_sha256
+from ..utils.files import atomic_path, sha256
+from .inputs import (
+    FILE_ARGUMENTS,
+    base_model_id,
+    fingerprint_corpus,
+    given_arguments,
+    hash_files,
+    picture_facts,
+    with_demo_news,
+    with_full_paths,
+)
 from .layout import Layout
-from .record import BaseModel, DataRecord, Endpoints, InterpolatedRecord, Record, RunRecord
+from .model_store import ModelStore
+from .record import (
+    RERANKED,
+    RUNS,
+    BaseModel,
+    DataRecord,
+    Record,
+    RunRecord,
+)
+from .store import trained_on
 
 if TYPE_CHECKING:
     from ..retrieval.ranking import Ranking
 
-RUNS = ("zero_shot", "fine_tuned", "wise_ft", "ensemble")
-# the runs that an ensemble joins; it has no checkpoint of its own
-ENSEMBLE = ("zero_shot", "fine_tuned")
-_RERANKED = "+"  # between a run and the method that ranked it again, in the names of both
+logger = logging.getLogger(__name__)
+
 _VERSIONS = ("accelerate", "datasets", "numpy", "pillow", "safetensors", "tokenizers", "torch", "transformers")
 
 
-class Experiment:
+class Experiment(ModelStore):
     """The folder of an experiment and its record.
 
-    The record says where everything came from, so that later steps need no argument but the folder.
+    The record says where everything came from, so that later steps need no argument but the folder. Steps change it
+    with [`RecordStore.update`] alone: other processes may do so at the same time.
 
     Args:
         output_dir (`str` or `Path`):
@@ -44,11 +63,6 @@ class Experiment:
         layout ([`Layout`]):
             The paths inside the folder.
     """
-
-    def __init__(self, output_dir: str | Path, record: Record):
-        self.output_dir = Path(output_dir)
-        self.layout = Layout(self.output_dir)
-        self.record = record
 
     @classmethod
     def create(
@@ -85,14 +99,17 @@ class Experiment:
             revision=getattr(config, "_commit_hash", None) or model_args.model_revision,
             sha256=weights_sha256(model_args.model_name_or_path, model_args.model_revision),
         )
+        pictures = fingerprint_corpus(data)
         record = Record(
             base_model=base_model,
-            data=DataRecord.of(data_args, hash_files(data_args), data.report),
+            data=DataRecord.of(data_args, hash_files(data_args), data.report, picture_facts(pictures)),
             hf_newsmatch=version("hf-newsmatch"),
             versions={"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
             recipe=dict(recipe or {}),
         )
-        return cls(output_dir, record), data
+        experiment = cls(output_dir, record)
+        experiment._new_pictures = pictures
+        return experiment, data
 
     @classmethod
     def open(cls, output_dir: str | Path) -> "Experiment":
@@ -107,20 +124,17 @@ class Experiment:
                 f"{output_dir} holds no experiment (there is no {file.name} in it); `hf-newsmatch train` starts one,"
                 " --output_dir names another."
             )
-        return cls(output_dir, Record.load(file))
+        return cls(output_dir, cls.read(output_dir))
 
     def start(self) -> None:
         """Write the record of a new experiment and remove what an earlier one left: it would pass for this one's."""
-        for path in list(self.layout.derived()):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=not path.name.startswith("checkpoint-"))
-            else:
-                path.unlink(missing_ok=True)
-        self.save()
-
-    def save(self) -> None:
-        """Write the record, atomically."""
-        self.record.save(self.layout.record)
+        with self.locked():
+            for path in list(self.layout.derived()):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=not path.name.startswith("checkpoint-"))
+                else:
+                    path.unlink(missing_ok=True)
+            self.save()
 
     def check_continues(self, before: "Experiment") -> None:
         """Refuse to go on with a training that began with other data, another base or another recipe.
@@ -131,13 +145,20 @@ class Experiment:
         now, then = self.record, before.record
         for name, same in (
             ("base model", now.base_model == then.base_model),
-            ("data", now.data.arguments == then.data.arguments and now.data.files == then.data.files),
+            ("data", trained_on(now.data) == trained_on(then.data)),
         ):
             if not same:
                 raise NewsMatchError(
                     f"The training in {before.output_dir} began with another {name} than is named now; start over"
                     " with --overwrite, or name what it began with."
                 )
+        pictures = then.data.pictures.get("linked")
+        if pictures is not None and now.data.pictures.get("linked") != pictures:
+            found = difference_of(*(each.known_pictures().get("linked", {}) for each in (self, before)))
+            raise NewsMatchError(
+                f"The training in {before.output_dir} began with other pictures ({found or 'of another content'});"
+                " restore them, or start over with --overwrite."
+            )
         for name in sorted(now.recipe.keys() | then.recipe.keys()):
             if now.recipe.get(name) != then.recipe.get(name):
                 raise NewsMatchError(
@@ -163,26 +184,39 @@ class Experiment:
         if data_args.demo and not Path(linked_list(data_args)).is_file():
             with_demo_news(dataclasses.replace(data_args, articles_file=None), self.layout)
         self._check_files(data_args, FILE_ARGUMENTS)
-        return load_corpus(
+        known = self.known_pictures()
+        data = load_corpus(
             data_args,
             section.unusable_pictures.pictures,
             None if section.test_list is None else section.test_list.unusable_pictures.pictures,
+            known,
         )
+        if section.pictures.keys() - known.keys():  # the file of the fingerprints is gone or damaged
+            found = picture_facts(fingerprint_corpus(data))
+            if any(found.get(name) != facts for name, facts in section.pictures.items()):
+                raise NewsMatchError(
+                    f"The pictures of {data_args.articles_file} or of its test list are not those that"
+                    f" {self.output_dir} was made from; restore them, or start over with --overwrite."
+                )
+        return data
 
     def _check_files(self, data_args: DataArguments, names: Iterable[str]) -> None:
         hashes = hash_files(data_args)
         for name in names:
             before = self.record.data.files.get(name)
             if before and hashes.get(name) != before:
+                remedy = "train again with --overwrite"
+                if name in TEST_ARGUMENTS:
+                    remedy = "name the test list once more with --test_articles_file to take the new one"
                 raise NewsMatchError(
-                    f"{before.source} has changed since {self.output_dir} was made from it; restore it or train again"
-                    " with --overwrite."
+                    f"{before.source} has changed since {self.output_dir} was made from it; restore it or {remedy}."
                 )
 
     def use_test_files(self, data_args: DataArguments) -> None:
         """Take over test files that were named only now, when the test list came after the training.
 
-        What was trained and validated on stays what it was.
+        A new test list replaces the old one wholly: its pictures, its gold, and the runs that rank it. What was
+        trained and validated on stays what it was.
 
         Raises:
             [`NewsMatchError`]: when other data than the experiment's is named, or the experiment's has changed.
@@ -196,80 +230,51 @@ class Experiment:
                 f"{self.output_dir} was made with --{other[0]} {getattr(section.arguments, other[0])}; name another"
                 " --output_dir for other data."
             )
-        if changed:
-            data_args = dataclasses.replace(section.arguments, **given)
-            self._check_files(data_args, set(FILE_ARGUMENTS) - set(TEST_ARGUMENTS))
-            data = load_corpus(data_args, section.unusable_pictures.pictures)
-            found = DataRecord.of(data_args, hash_files(data_args), data.report)
-            section.arguments, section.files, section.test_list = found.arguments, found.files, found.test_list
-            self.record.runs.pop("test", None)
-            self.save()
+        named = given.get("test_articles_file")
+        if not changed and not (named and self._test_list_changed()):
+            return
+        before = section.arguments
+        if named and (named != before.test_articles_file or not changed):
+            # nothing of the old list may be taken for the new one's
+            data_args = dataclasses.replace(before, **{**dict.fromkeys(TEST_ARGUMENTS), **given})
+            if before.test_articles_file:
+                logger.warning(
+                    "The test list %s takes the place of %s: gold, pictures and runs of the old one count no more.",
+                    named,
+                    before.test_articles_file,
+                )
+        else:
+            data_args = dataclasses.replace(before, **given)
+        self._check_files(data_args, set(FILE_ARGUMENTS) - set(TEST_ARGUMENTS))
+        linked = {name: found for name, found in self.known_pictures().items() if name == "linked"}
+        data = load_corpus(data_args, section.unusable_pictures.pictures, None, linked)
+        pictures = {**fingerprint_corpus(data), **linked}
+        found = DataRecord.of(data_args, hash_files(data_args), data.report, picture_facts(pictures))
 
-    # ---- Models -----------------------------------------------------------------------------------------------------
+        def replace_test_list(record: Record) -> None:
+            now = record.data
+            now.arguments, now.files, now.test_list = found.arguments, found.files, found.test_list
+            now.pictures = {**now.pictures, **found.pictures}
+            if "test" not in found.pictures:
+                now.pictures.pop("test", None)
+            record.runs.pop("test", None)
+            shutil.rmtree(self.layout.split("test"), ignore_errors=True)
+            self._new_pictures = pictures
 
-    def check_base_model(self, model_args: ModelArguments) -> None:
-        """Refuse a base model that was named and is another than the experiment's, with a [`NewsMatchError`]."""
-        base, named = self.record.base_model.id, base_model_id(model_args)
-        if named not in (base, ModelArguments.model_name_or_path):
-            raise NewsMatchError(
-                f"{self.output_dir} started from {base}, not from {named}; another model needs another --output_dir."
-            )
+        self.update(replace_test_list)
 
-    def checkpoint(self, run: str) -> str:
-        """The Hub id or folder of a run's model: `zero_shot`, `fine_tuned` or `wise_ft`.
-
-        Raises:
-            [`NewsMatchError`]: when the base model's weights are no longer those that the experiment began with.
-        """
-        if run != "zero_shot":
-            return str(self.layout.model(run))
-        base = self.record.base_model
-        if self.model_sha256("zero_shot") != base.sha256:
-            raise NewsMatchError(
-                f"The weights of {base.id} have changed since {self.output_dir} began with them; restore them or"
-                " train again with --overwrite."
-            )
-        return base.id
-
-    def revision(self, run: str) -> str | None:
-        """The revision of a run's model, when it comes from the Hub."""
-        return self.record.base_model.revision if run == "zero_shot" else None
-
-    def has_model(self, run: str) -> bool:
-        """Whether a run's model is there, and for WiSE-FT made from the two that are there now."""
-        if run == "zero_shot":
+    def _test_list_changed(self) -> bool:
+        """Whether the files or pictures of the recorded test list are others than when it was read."""
+        section = self.record.data
+        hashes = hash_files(section.arguments)
+        if any(section.files.get(name) != hashes.get(name) for name in TEST_ARGUMENTS):
             return True
-        if run == "ensemble":
-            return all(map(self.has_model, ENSEMBLE))
-        made = {"fine_tuned": self.record.train, "wise_ft": self.record.wise_ft}.get(run)
-        if made is None or not holds_weights(self.layout.model(run)):
+        known = self.known_pictures().get("test")
+        if section.test_list is None or known is None:
             return False
-        return not isinstance(made, InterpolatedRecord) or made.endpoints == self.endpoints()
-
-    def has_alpha(self, name: str) -> bool:
-        """Whether a model of several alphas matches its recorded hash and the current endpoints."""
-        made, folder = self.record.alphas.get(name), self.layout.model(name)
-        return (
-            made is not None
-            and made.endpoints == self.endpoints()
-            and folder.is_dir()
-            and made.sha256 == weights_sha256(folder)
-        )
-
-    def model_sha256(self, run: str) -> str | None:
-        """The hash of the weights of a run's model as they are now; `None` when there is no such model."""
-        if run == "zero_shot":
-            base = self.record.base_model
-            return weights_sha256(base.id) if is_local(base.id) else base.sha256
-        if run == "ensemble":
-            return " ".join(self.model_sha256(part) or "none" for part in ENSEMBLE)
-        folder = self.layout.model(run)
-        return weights_sha256(folder) if folder.is_dir() else None
-
-    def endpoints(self) -> Endpoints:
-        """The hashes of the two models that WiSE-FT lies between."""
-        train = self.record.train
-        return Endpoints(self.record.base_model.sha256, None if train is None else train.sha256)
+        images = test_images(section.arguments)
+        unusable = {item["image_id"] for item in section.test_list.unusable_pictures.pictures}
+        return bool(differences(images, known) or set(images["image_id"][:]) - known.keys() - unusable)
 
     # ---- Runs -------------------------------------------------------------------------------------------------------
 
@@ -280,27 +285,40 @@ class Experiment:
         part: Split,
         rerank: Mapping[str, Any] | None = None,
         weight: float | None = None,
+        model_sha256: str | None = None,
     ) -> None:
         """Record the weights and settings that a prediction file was made with, and keep what scoring it needs.
 
-        `rerank` says how a run of [`reranked`] was made, `weight` is that of an ensemble. When a plain run comes from
-        other weights or settings than before, its re-rankings are removed: they would pass for this one's.
+        `rerank` says how a run of [`reranked`] was made, `weight` is that of an ensemble, `model_sha256` the weights
+        that ranked, by default those that are there. When a plain run comes from other weights or settings than
+        before, its re-rankings are removed: they would pass for this one's.
+
+        Raises:
+            [`NewsMatchError`]: when the model was replaced while it ranked.
         """
-        _write_columns(self.layout.candidates(split), image_id=part.images["image_id"])
-        if part.gold is not None:
-            _write_columns(self.layout.gold(split), article_id=part.gold.keys(), image_id=part.gold.values())
-        else:
-            self.layout.gold(split).unlink(missing_ok=True)
-        made = self.record.runs.setdefault(split, {})
-        entry = RunRecord(self.model_sha256(plain(run)), weight)
-        if rerank is None:
-            for name in [name for name in made if name != run and plain(name) == run]:
-                if made[name].plain != entry:
-                    del made[name]
-                    for file in (self.layout.run(split, name), self.layout.run_scores(split, name)):
-                        file.unlink(missing_ok=True)
-        made[run] = dataclasses.replace(entry, rerank=None if rerank is None else dict(rerank))
-        self.save()
+        found = self.model_sha256(plain(run))
+        if model_sha256 not in (None, found):
+            raise NewsMatchError(f"The model of {run} was replaced while it ranked; run `hf-newsmatch predict` again.")
+        file = self.layout.run(split, run)
+        hashed = sha256(file) if file.is_file() else None
+        entry = RunRecord(found, weight, None if rerank is None else dict(rerank), hashed)
+
+        def register(record: Record) -> None:
+            _write_columns(self.layout.candidates(split), image_id=part.images["image_id"])
+            if part.gold is not None:
+                _write_columns(self.layout.gold(split), article_id=part.gold.keys(), image_id=part.gold.values())
+            else:
+                self.layout.gold(split).unlink(missing_ok=True)
+            made = record.runs.setdefault(split, {})
+            if rerank is None:
+                for name in [name for name in made if name != run and plain(name) == run]:
+                    if made[name].plain != entry.plain:
+                        del made[name]
+                        for stale in (self.layout.run(split, name), self.layout.run_scores(split, name)):
+                            stale.unlink(missing_ok=True)
+            made[run] = entry
+
+        self.update(register, split)
 
     def predicted_splits(self) -> list[str]:
         """The splits that have predictions, in the order they were made."""
@@ -320,6 +338,12 @@ class Experiment:
                 raise NewsMatchError(
                     f"{self.layout.run(split, run)} is stale, its model has changed or gone since; run"
                     " `hf-newsmatch predict` again."
+                )
+            file, recorded = self.layout.run(split, run), made[run].file_sha256
+            if recorded is not None and (not file.is_file() or sha256(file) != recorded):
+                raise NewsMatchError(
+                    f"{file} is not the file that `hf-newsmatch predict` wrote, it has changed or gone since; run that"
+                    " again."
                 )
         order = sorted(made, key=lambda run: (RUNS.index(plain(run)), run != plain(run)))
         return {run: read_predictions(self.layout.run(split, run)) for run in order}
@@ -366,12 +390,12 @@ class Experiment:
 
 def reranked(run: str, method: str) -> str:
     """The name of a run that was ranked again."""
-    return f"{run}{_RERANKED}{method}"
+    return f"{run}{RERANKED}{method}"
 
 
 def plain(run: str) -> str:
     """The run whose model a run has: itself, or the one that it ranks again."""
-    return run.partition(_RERANKED)[0]
+    return run.partition(RERANKED)[0]
 
 
 def _write_columns(file: Path, **columns: Iterable[str]) -> None:

@@ -2,17 +2,21 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..configs import DataArguments, ModelArguments, join_files, split_files
+from ..data.corpus import Corpus
+from ..data.fingerprints import Fingerprint, Fingerprints, fingerprint_digest, fingerprints
 from ..errors import NewsMatchError
 from ..models.loading import DEMO_MODEL
 from ..utils.files import sha256
 from .layout import Layout
-from .record import SourceFile
+from .record import PictureFacts, Record, SourceFile
 
 FILE_ARGUMENTS = ("articles_file", "test_articles_file", "test_images", "gold_file")
+_PATH_ARGUMENTS = (*FILE_ARGUMENTS, "image_dir", "test_image_dir")
 
 
 def with_demo_news(data_args: DataArguments, layout: Layout) -> DataArguments:
@@ -40,19 +44,11 @@ def with_demo_news(data_args: DataArguments, layout: Layout) -> DataArguments:
 
 def with_full_paths(data_args: DataArguments) -> DataArguments:
     """The arguments with full paths, because later steps may run in another folder; Hub ids stay as they are."""
-
-    def full(value: str | None) -> str | None:
-        return None if value is None else full_path(value)
-
-    return dataclasses.replace(
-        data_args,
-        articles_file=full(data_args.articles_file),
-        image_dir=full(data_args.image_dir),
-        test_articles_file=full(data_args.test_articles_file),
-        test_images=full(data_args.test_images),
-        test_image_dir=full(data_args.test_image_dir),
-        gold_file=full(data_args.gold_file),
-    )
+    paths: dict[str, Any] = {}
+    for name in _PATH_ARGUMENTS:
+        value = getattr(data_args, name)
+        paths[name] = None if value is None else full_path(value)
+    return dataclasses.replace(data_args, **paths)
 
 
 def full_path(value: str) -> str:
@@ -83,6 +79,55 @@ def _sha256_of_list(files: list[str]) -> str:
     """The SHA-256 of a list's file, or of the hashes of its files."""
     hashes = list(map(sha256, files))
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+
+def fingerprint_corpus(corpus: Corpus) -> dict[str, dict[str, Fingerprint]]:
+    """The fingerprints of the pictures in use by list, `"linked"` and `"test"`."""
+    from datasets import concatenate_datasets
+
+    test_list = corpus.report["test_list"] is not None
+    linked = [split.images for name, split in corpus.splits.items() if not (test_list and name == "test")]
+    columns = ["image_id", "image", "image_file"]
+    lists = {"linked": concatenate_datasets([corpus.train.select_columns(columns), *linked])}
+    if test_list:
+        lists["test"] = corpus.splits["test"].images
+    found = {name: fingerprints(rows) for name, rows in lists.items()}
+    return {name: pictures for name, pictures in found.items() if pictures}
+
+
+def picture_facts(lists: Mapping[str, Fingerprints]) -> dict[str, PictureFacts]:
+    """The fingerprints of pictures as an experiment records them: one hash a list."""
+    return {name: PictureFacts(len(found), fingerprint_digest(found)) for name, found in lists.items()}
+
+
+def find_moved(record: Record, folder: Path) -> None:
+    """Let the paths of a record that lie inside its folder follow when that was moved or copied."""
+    if record.folder == str(folder):
+        return
+
+    def moved_path(value: str) -> str:
+        path = Path(value)
+        if not path.is_absolute():
+            return value
+        if record.folder:
+            inside = path.is_relative_to(record.folder)
+            return str(folder / path.relative_to(record.folder)) if inside else value
+        if path.exists():
+            return value
+        # older records do not tell where they were: the longest end of the path that is there
+        ends = (Path(*path.parts[number:]) for number in range(1, len(path.parts)))
+        return next((str(folder / end) for end in ends if (folder / end).exists()), value)
+
+    def moved(value: str | None) -> str | None:
+        return value and join_files(list(map(moved_path, split_files(value))))
+
+    arguments = record.data.arguments
+    paths: dict[str, Any] = {name: moved(getattr(arguments, name)) for name in _PATH_ARGUMENTS}
+    record.data.arguments = dataclasses.replace(arguments, **paths)
+    for file in record.data.files.values():
+        file.path = moved(file.path)
+    record.base_model.id = moved_path(record.base_model.id)
+    record.folder = str(folder)
 
 
 def given_arguments(arguments: Any) -> dict[str, Any]:

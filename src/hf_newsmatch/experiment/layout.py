@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .record import RECORD
+from ..errors import NewsMatchError
+from .record import ALPHA_FOLDER, RECORD, SPLITS, is_model, is_run
 
-# Where the models of several alphas go, before the number.
-ALPHA_FOLDER = "wise_ft_alpha_"
 _CURVE_ENDINGS = ("csv", "png", "pdf")
 
 
@@ -15,8 +14,13 @@ _CURVE_ENDINGS = ("csv", "png", "pdf")
 class Layout:
     """The paths inside an experiment's folder; none of them need be there.
 
+    Names of models, splits and runs are checked, because they may come from a record that somebody else wrote.
+
     Args:
         root (`Path`): The folder.
+
+    Raises:
+        [`NewsMatchError`]: by its methods, on a name that is none.
     """
 
     root: Path
@@ -27,17 +31,42 @@ class Layout:
         return self.root / RECORD
 
     @property
+    def lock(self) -> Path:
+        """The lock of the folder, held while the record and what it records change."""
+        return self.root / ".newsmatch.lock"
+
+    @property
+    def training_lock(self) -> Path:
+        """The lock of a training, held from its beginning to its end."""
+        return self.root / ".training.lock"
+
+    @property
+    def pictures(self) -> Path:
+        """The fingerprints of the pictures that the experiment uses."""
+        return self.root / "newsmatch.pictures.parquet"
+
+    @property
     def newsroom(self) -> Path:
         """The drawn news of a demo."""
         return self.root / "newsroom"
 
     def model(self, name: str) -> Path:
         """The checkpoint of `fine_tuned`, `wise_ft` or one of several alphas."""
+        if not is_model(name):
+            raise NewsMatchError(f"'{name}' is no model of an experiment.")
         return self.root / name
+
+    def split(self, split: str) -> Path:
+        """The folder of a split's prediction files."""
+        if split not in SPLITS:
+            raise NewsMatchError(f"'{split}' is no split of an experiment; the splits are {', '.join(SPLITS)}.")
+        return self.root / "runs" / split
 
     def run(self, split: str, run: str) -> Path:
         """The prediction file of a run."""
-        return self.root / "runs" / split / f"{run}.tsv"
+        if not is_run(run):
+            raise NewsMatchError(f"'{run}' is no run of an experiment.")
+        return self.split(split) / f"{run}.tsv"
 
     def run_scores(self, split: str, run: str) -> Path:
         """The scores of the ranked images, beside the prediction file."""
@@ -45,11 +74,11 @@ class Layout:
 
     def gold(self, split: str) -> Path:
         """The true images of a predicted split."""
-        return self.root / "runs" / split / "gold.tsv"
+        return self.split(split) / "gold.tsv"
 
     def candidates(self, split: str) -> Path:
         """The candidate images of a predicted split."""
-        return self.root / "runs" / split / "candidates.tsv"
+        return self.split(split) / "candidates.tsv"
 
     @property
     def scores(self) -> Path:

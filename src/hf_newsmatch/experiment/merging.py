@@ -1,5 +1,6 @@
 """The interpolate step: WiSE-FT models of an experiment, made in its folder and registered in its record."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ..configs import InterpolateArguments
 from ..errors import NewsMatchError
 from ..merging import interpolation
-from ..models.weights import weights_sha256
+from ..models.weights import check_replaceable, weights_sha256
+from ..utils.files import temporary_folder
 from .folder import Experiment
 from .layout import alpha_folder
-from .record import InterpolatedRecord
+from .record import Endpoints, InterpolatedRecord, Record
 
 if TYPE_CHECKING:
     from .alpha_choice import AlphaChoice
@@ -102,10 +104,11 @@ def make_wise_ft(
     Raises:
         [`NewsMatchError`]: as [`merging.interpolate`], and when the base model has changed since the experiment began.
     """
-    folder, entry = _interpolate(experiment, alpha, "wise_ft", recorded or {"rule": "given"}, options)
-    experiment.record.wise_ft = entry
-    experiment.save()
-    return folder
+
+    def record(record: Record, entry: InterpolatedRecord) -> None:
+        record.wise_ft = entry
+
+    return _interpolate(experiment, alpha, "wise_ft", record, recorded or {"rule": "given"}, options)
 
 
 def make_alpha(experiment: Experiment, alpha: float, **options: Any) -> Path:
@@ -119,23 +122,38 @@ def make_alpha(experiment: Experiment, alpha: float, **options: Any) -> Path:
         `Path`: the folder of the model, such as `wise_ft_alpha_0.40`.
     """
     name = alpha_folder(alpha)
-    folder, experiment.record.alphas[name] = _interpolate(experiment, alpha, name, {}, options)
-    experiment.save()
-    return folder
+
+    def record(record: Record, entry: InterpolatedRecord) -> None:
+        record.alphas[name] = entry
+
+    return _interpolate(experiment, alpha, name, record, {}, options)
 
 
 def _interpolate(
-    experiment: Experiment, alpha: float | None, name: str, recorded: dict[str, Any], options: dict[str, Any]
-) -> tuple[Path, InterpolatedRecord]:
-    folder = interpolation.interpolate(
-        experiment.checkpoint("zero_shot"),
-        experiment.checkpoint("fine_tuned"),
-        alpha,
-        experiment.layout.model(name),
-        zero_shot_revision=experiment.revision("zero_shot"),
-        **options,
-    )
-    return folder, InterpolatedRecord(alpha, weights_sha256(folder), experiment.endpoints(), **recorded)
+    experiment: Experiment,
+    alpha: float | None,
+    name: str,
+    record: Callable[[Record, InterpolatedRecord], None],
+    recorded: dict[str, Any],
+    options: dict[str, Any],
+) -> Path:
+    """Make a model beside its place, then move it there and `record` it as one step."""
+    zero_shot, fine_tuned = experiment.checkpoint("zero_shot"), experiment.checkpoint("fine_tuned")
+    endpoints, options = experiment.endpoints(), {"zero_shot_revision": experiment.revision("zero_shot"), **options}
+    check_replaceable(experiment.layout.model(name))
+    with temporary_folder(experiment.output_dir, name) as temporary:
+        made = interpolation.interpolate(zero_shot, fine_tuned, alpha, temporary / name, **options)
+        entry = InterpolatedRecord(alpha, weights_sha256(made), endpoints, **recorded)
+
+        def change(now: Record) -> None:
+            if Endpoints(now.base_model.sha256, None if now.train is None else now.train.sha256) != endpoints:
+                raise NewsMatchError(
+                    f"The fine-tuned model in {experiment.output_dir} was replaced meanwhile; run"
+                    " `hf-newsmatch interpolate` again."
+                )
+            record(now, entry)
+
+        return experiment.put_model(name, made, change)
 
 
 def parse_alphas(args: InterpolateArguments) -> list[float] | None:

@@ -25,9 +25,10 @@ from ..retrieval.ranking import MAX_RANK, Ranking
 from ..retrieval.rerank.methods import METHODS, rerank
 from ..retrieval.rerank.neighbours import Bank
 from ..utils.files import atomic_path
-from .folder import ENSEMBLE, RUNS, Experiment, plain, reranked
+from .folder import RUNS, Experiment, plain, reranked
 from .layout import Layout
-from .rerank_search import choose_settings, describe
+from .model_store import ENSEMBLE
+from .rerank_search import choose_settings, describe, warn_of_few
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class EmbeddedRuns:
         self.folder = None if folder is None else Path(folder)
         self._kept: dict[tuple[str, str, str], torch.Tensor] = {}
         self._loaded: tuple[str | None, Any] = (None, None)
+        self.hashes: dict[str, str | None] = {}
 
     def rank(self, run: str, split: str, method: str = "none", k: int = MAX_RANK, **settings: Any) -> Ranking:
         """Rank a split with a run's model.
@@ -89,6 +91,12 @@ class EmbeddedRuns:
         """Search a method's settings for a run on the validation split; see [`choose_settings`]."""
         known = self._known(run, "validation", method)
         return choose_settings(method, *self._inputs(run, "validation"), self.splits["validation"].known_gold, **known)
+
+    def model_sha256(self, run: str) -> str | None:
+        """The weights that embedded a run's texts and pictures; of an ensemble, as [`Experiment.model_sha256`]."""
+        if run == "ensemble":
+            return " ".join(self.model_sha256(name) or "none" for name in ENSEMBLE)
+        return self.hashes.get(run)
 
     def _inputs(self, run: str, split: str) -> tuple[torch.Tensor, torch.Tensor, list[str], list[str]]:
         """The embeddings and ids that a ranking takes: texts, images, article ids, image ids."""
@@ -140,7 +148,12 @@ class EmbeddedRuns:
 
     def _embed(self, run: str, split: str, kind: str) -> torch.Tensor:
         if self._loaded[0] != run:  # one model at a time
+            before = self.experiment.model_sha256(run)
             model, processor = load_clip(self.experiment.checkpoint(run), self.experiment.revision(run))
+            if self.experiment.model_sha256(run) != self.hashes.setdefault(run, before):
+                raise NewsMatchError(
+                    f"The model of {run} was replaced while it was read; run `hf-newsmatch predict` again."
+                )
             self._loaded = run, (model.to(best_device()), processor)
         if kind == "texts":
             return embed_texts(*self._loaded[1], self._read(split))
@@ -224,6 +237,14 @@ def predict(experiment: Experiment, data: Corpus, args: PredictArguments | None 
     for split in args.splits:
         if split not in data.splits:
             raise NewsMatchError(f"{experiment.output_dir} has no {split} split, only {', '.join(data.splits)}.")
+    for name in [] if args.runs else experiment.unrecorded_models():
+        logger.warning(
+            "%s is left out: %s does not record it, a process was stopped while it wrote it.",
+            experiment.layout.model(name),
+            experiment.layout.record.name,
+        )
+    if note := experiment.same_models(runs):
+        logger.warning(note)
     embedded = EmbeddedRuns(
         experiment, data, args.ensemble_weight, batch_size=args.batch_size, num_workers=args.num_workers
     )
@@ -231,12 +252,15 @@ def predict(experiment: Experiment, data: Corpus, args: PredictArguments | None 
 
     def write(run: str, split: str, ranking: Ranking, rerank: dict[str, Any] | None = None) -> None:
         weight = args.ensemble_weight if plain(run) == "ensemble" else None
-        file = write_predictions(ranking, experiment.layout.run(split, run))
-        experiment.register_run(split, run, data.splits[split], rerank, weight)
+        with experiment.locked():  # the file and its entry are one
+            file = write_predictions(ranking, experiment.layout.run(split, run))
+            experiment.register_run(split, run, data.splits[split], rerank, weight, embedded.model_sha256(plain(run)))
         made.append(Prediction(file, split, run, len(ranking), len(data.splits[split].images)))
         logger.info("%s: %d articles, %d candidate pictures.", file, made[-1].articles, made[-1].candidates)
 
     methods = [method for method in dict.fromkeys(args.rerank) if method != "none"]
+    if methods:
+        warn_of_few(len(data.splits["validation"].articles), "every setting that is chosen")
     for run in runs:
         for split in args.splits:
             write(run, split, embedded.rank(run, split, k=args.k))

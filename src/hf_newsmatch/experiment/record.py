@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,12 @@ RECORD = "newsmatch.json"
 # Raised when keys change their names; `_upgraded` reads every older format.
 FORMAT = 2
 
+SPLITS = ("train", "validation", "test")
+RUNS = ("zero_shot", "fine_tuned", "wise_ft", "ensemble")
+RERANKED = "+"  # between a run and the method that ranked it again, in the names of both
+ALPHA_FOLDER = "wise_ft_alpha_"  # where the models of several alphas go, before the number
+_ALPHA_NAME = re.compile(rf"{ALPHA_FOLDER}-?\d+(\.\d+)?(e[-+]?\d+)?")
+_METHOD = re.compile(r"[a-z0-9_]+")
 _DEEPEST = 32
 
 # A field that files of the first format and experiments that have not come so far lack: left out while it is empty.
@@ -88,6 +95,14 @@ class TestList:
 
 
 @dataclass
+class PictureFacts:
+    """The number of the pictures of a list that are used, and the SHA-256 over their contents."""
+
+    pictures: int
+    sha256: str
+
+
+@dataclass
 class TranslationFacts:
     """The translation of the articles: the model, the numbers of sentences, and those that kept their source text."""
 
@@ -110,13 +125,23 @@ class DataRecord:
     translation: TranslationFacts | None = None
     pairs_without_usable_picture: int = 0
     unusable_pictures: UnusablePictures = field(default_factory=UnusablePictures)
+    # by list, "linked" or "test"; a list that holds its pictures itself has none
+    pictures: dict[str, PictureFacts] = field(default_factory=dict, metadata=_LATER)
 
     @classmethod
-    def of(cls, arguments: DataArguments, files: dict[str, SourceFile], report: Mapping[str, Any]) -> "DataRecord":
+    def of(
+        cls,
+        arguments: DataArguments,
+        files: dict[str, SourceFile],
+        report: Mapping[str, Any],
+        pictures: dict[str, PictureFacts] | None = None,
+    ) -> "DataRecord":
         """The section of data that were just read, with the report of reading them."""
         # what reading decided belongs to the arguments
         report = {name: value for name, value in report.items() if name != "holdout_test"}
-        return dacite.from_dict(cls, _upgraded_data({"arguments": arguments, "files": files, **report}))
+        return dacite.from_dict(
+            cls, _upgraded_data({"arguments": arguments, "files": files, "pictures": pictures or {}, **report})
+        )
 
 
 @dataclass
@@ -171,16 +196,17 @@ class InterpolatedRecord:
 
 @dataclass
 class RunRecord:
-    """A prediction file: the weights it was made with, the ensemble's weight, and how it was ranked again."""
+    """A prediction file: the weights it was made with, the ensemble's weight, its re-ranking and its own hash."""
 
     model_sha256: str | None
     weight: float | None = field(default=None, metadata=_LATER)
     rerank: dict[str, Any] | None = field(default=None, metadata=_LATER)
+    file_sha256: str | None = field(default=None, metadata=_LATER)
 
     @property
     def plain(self) -> "RunRecord":
-        """The same without a re-ranking."""
-        return dataclasses.replace(self, rerank=None)
+        """What it was made of, without a re-ranking."""
+        return RunRecord(self.model_sha256, self.weight)
 
 
 @dataclass
@@ -197,6 +223,7 @@ class Record:
         wise_ft ([`InterpolatedRecord`], *optional*): The WiSE-FT model of the experiment.
         alphas (`dict[str, InterpolatedRecord]`): Further WiSE-FT models by the name of their folder.
         runs (`dict[str, dict[str, RunRecord]]`): Split to run to its prediction file.
+        folder (`str`, *optional*): Where the record was written: paths inside are found again after a move.
     """
 
     base_model: BaseModel
@@ -208,6 +235,7 @@ class Record:
     wise_ft: InterpolatedRecord | None = field(default=None, metadata=_LATER)
     alphas: dict[str, InterpolatedRecord] = field(default_factory=dict, metadata=_LATER)
     runs: dict[str, dict[str, RunRecord]] = field(default_factory=dict, metadata=_LATER)
+    folder: str | None = field(default=None, metadata=_LATER)
 
     @property
     def training(self) -> TrainRecord:
@@ -250,8 +278,18 @@ class Record:
         """
         try:
             _check_foreign(data)
-            return dacite.from_dict(cls, _upgraded(data), dacite.Config(cast=[float], strict=True))
-        except (dacite.DaciteError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            record = dacite.from_dict(cls, _upgraded(data), dacite.Config(cast=[float], strict=True))
+            _check_names(record)
+            return record
+        except (
+            dacite.DaciteError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise NewsMatchError(
                 f"{source} is damaged ({_shortened(error)}); train again with --overwrite."
             ) from error
@@ -319,6 +357,30 @@ def _upgraded_data(section: dict[str, Any]) -> dict[str, Any]:
         return section
     split["splits"] = split.pop("parts")
     return {**section, "split": split}
+
+
+def is_run(name: str) -> bool:
+    """Whether a name is that of a run, plain or ranked again."""
+    run, plus, method = name.partition(RERANKED)
+    return run in RUNS and bool(_METHOD.fullmatch(method) if plus else not method)
+
+
+def is_model(name: str) -> bool:
+    """Whether a name is that of the folder of a model."""
+    return name in ("fine_tuned", "wise_ft") or bool(_ALPHA_NAME.fullmatch(name))
+
+
+def _check_names(record: Record) -> None:
+    """Refuse names that no step writes: they become paths, and a record may come from anywhere."""
+    for name in record.alphas:
+        if not is_model(name):
+            raise ValueError(f"'{name}' is no folder of an alpha")
+    for split, runs in record.runs.items():
+        if split not in SPLITS:
+            raise ValueError(f"'{split}' is no split")
+        for name in runs:
+            if not is_run(name):
+                raise ValueError(f"'{name}' is no run")
 
 
 def _shortened(error: Exception) -> str:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from .layout import Layout
+from .record import Record
 
 # Where the artefacts that `--overwrite` is to replace wait, inside the experiment's folder.
 REPLACED = ".replaced"
@@ -12,7 +13,14 @@ REPLACED = ".replaced"
 
 def is_replacing(layout: Layout) -> bool:
     """Whether a training that replaces a finished one has begun here and has not ended."""
-    return (layout.root / REPLACED).is_dir() and not layout.model("fine_tuned").exists()
+    if not (layout.root / REPLACED).is_dir():
+        return False
+    return not layout.model("fine_tuned").exists() or was_interrupted(layout)
+
+
+def was_interrupted(layout: Layout) -> bool:
+    """Whether a process was stopped after it wrote the fine-tuned model and before it recorded it."""
+    return layout.model("fine_tuned").exists() and layout.record.is_file() and Record.load(layout.record).train is None
 
 
 def set_aside(layout: Layout) -> None:
@@ -25,8 +33,9 @@ def set_aside(layout: Layout) -> None:
     folder = layout.root / REPLACED
     discard(layout)
     folder.mkdir()
-    if layout.record.exists():
-        shutil.copyfile(layout.record, folder / layout.record.name)
+    for file in (layout.record, layout.pictures):
+        if file.exists():
+            shutil.copyfile(file, folder / file.name)
     # the fine-tuned model first: once it is aside, this is a replacement that has begun
     for path in sorted(layout.derived(), key=lambda path: path != layout.model("fine_tuned")):
         os.replace(path, folder / path.name)

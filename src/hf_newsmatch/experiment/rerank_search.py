@@ -1,6 +1,7 @@
 """The settings of a re-ranking, chosen on the validation split alone."""
 
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,11 @@ from ..metrics import bootstrap_intervals
 from ..metrics.scoring import article_scores, gold_ranks
 from ..retrieval.rerank.methods import METHODS, check_method, rerank
 
+logger = logging.getLogger(__name__)
+
 METRIC = "mrr@100"
+# A choice by the scores of fewer articles says more of these articles than of the models.
+FEW_ARTICLES = 100
 
 
 def choose_settings(
@@ -67,3 +72,14 @@ def describe(chosen: Mapping[str, Any]) -> str:
     settings = ", ".join(f"{name} {value:g}" for name, value in chosen["settings"].items()) or "no settings"
     text = f"{settings}; validation {METRIC} {gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
     return text + ("; assumes the whole split at hand." if chosen["transductive"] else ".")
+
+
+def warn_of_few(articles: int, choice: str) -> None:
+    """Warn that a choice on a small validation split is mostly noise."""
+    if articles < FEW_ARTICLES:
+        logger.warning(
+            "The validation split has %d articles, fewer than %d: %s on it is mostly noise.",
+            articles,
+            FEW_ARTICLES,
+            choice,
+        )

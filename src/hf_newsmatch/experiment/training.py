@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,16 @@ from ..models.weights import save_checkpoint, weights_sha256
 from ..training.arguments import ContrastiveTrainingArguments, refuse_unlaunched_gpus
 from ..training.building import build_trainer
 from ..training.callbacks import SaveOnSignalCallback, TrainingStopped
-from ..training.checkpointing import checkpoint_defect, last_checkpoint
+from ..training.checkpointing import UNFINISHED, checkpoint_defect, find_best_checkpoint, last_checkpoint
 from ..training.trainer import ContrastiveTrainer
-from ..utils.files import atomic_path
+from ..utils.files import remove_leftovers, temporary_folder
 from .folder import Experiment
+from .inputs import find_moved
 from .layout import Layout
 from .publishing import push, take_push
 from .record import RECORD, Record, TrainRecord
-from .replacing import discard, is_replacing, put_back, set_aside
+from .replacing import discard, is_replacing, put_back, set_aside, was_interrupted
+from .store import only_training
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +76,22 @@ def train(
     """
     train_args, card_args = train_args or TrainArguments(), card_args or CardArguments()
     refuse_unlaunched_gpus(training_args)
+    with only_training(training_args.output_dir, training_args.process_index == 0):
+        return _train(data_args, model_args, training_args, train_args, card_args)
+
+
+def _train(
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    training_args: ContrastiveTrainingArguments,
+    train_args: TrainArguments,
+    card_args: CardArguments,
+) -> Training:
     push_args = take_push(training_args)
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
+    if training_args.process_index == 0 and not is_replacing(Layout(output_dir)):
+        discard(Layout(output_dir))  # left by a process that was stopped when its training was complete
     checkpoint = _checkpoint_to_resume(output_dir, training_args.resume_from_checkpoint, train_args.overwrite)
 
     # one process reads and draws first, the others find the caches filled
@@ -83,13 +99,14 @@ def train(
         experiment, data = Experiment.create(output_dir, data_args, model_args, training_args.recipe())
     if checkpoint is not None:
         try:
-            experiment.check_continues(_origin(checkpoint, output_dir))
+            experiment.check_continues(_origin(checkpoint))
         except NewsMatchError:
             if training_args.resume_from_checkpoint is not None or not train_args.overwrite:
                 raise
             checkpoint = None  # of another attempt to replace what was there
-    # a checkpoint of elsewhere goes on here as a training of this folder's
-    begins = checkpoint is None or _is_another_training(experiment, train_args.overwrite)
+    begins = checkpoint is None or _begins_here(experiment, Path(checkpoint), train_args.overwrite)
+    if not begins and experiment.layout.record.is_file():
+        experiment = Experiment.open(output_dir)
     if checkpoint is not None:
         logger.info("Going on from %s.", checkpoint)
     for name, split in experiment.record.data.split.splits.items():
@@ -114,10 +131,18 @@ def train(
         open_repo(check_repo_id(push_args.hub_model_id), push_args.hub_private_repo, push_args.hub_token)
     # all have read what is there before one of them moves it
     trainer.accelerator.wait_for_everyone()
-    if first and begins:
-        if train_args.overwrite:
-            set_aside(experiment.layout)
-        experiment.start()
+    if first:
+        shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
+        remove_leftovers(output_dir, "fine_tuned")
+        if checkpoint is not None:
+            find_best_checkpoint(Path(checkpoint))
+        with experiment.locked():
+            if begins and train_args.overwrite:
+                set_aside(experiment.layout)
+            if begins:
+                experiment.start()
+            elif not experiment.layout.record.is_file():
+                experiment.save()
     trainer.accelerator.wait_for_everyone()
     trainer.origin = experiment.record.to_json()
     saving = SaveOnSignalCallback()
@@ -158,20 +183,24 @@ def keep_fine_tuned(
     Returns:
         `Path`: the folder of the checkpoint.
     """
-    folder, args, state = experiment.layout.model("fine_tuned"), trainer.args, trainer.state
-    with atomic_path(folder) as temporary:
-        save_checkpoint(trainer.finished_model(), trainer.processing_class, temporary)
-    experiment.record.train = TrainRecord(
-        sha256=weights_sha256(folder),
-        arguments={**arguments, **args.to_dict()},
-        processes=args.world_size,
-        metrics=result.metrics,
-        best_metric={args.metric_for_best_model: state.best_metric},
-        best_step=state.best_global_step,
-        log_history=state.log_history,
-    )
-    experiment.save()
-    return folder
+    args, state = trainer.args, trainer.state
+    with temporary_folder(experiment.output_dir, "fine_tuned") as temporary:
+        made = temporary / "fine_tuned"
+        save_checkpoint(trainer.finished_model(), trainer.processing_class, made)
+        train = TrainRecord(
+            sha256=weights_sha256(made),
+            arguments={**arguments, **args.to_dict()},
+            processes=args.world_size,
+            metrics=result.metrics,
+            best_metric={args.metric_for_best_model: state.best_metric},
+            best_step=state.best_global_step,
+            log_history=state.log_history,
+        )
+
+        def record(now: Record) -> None:
+            now.train = train
+
+        return experiment.put_model("fine_tuned", made, record)
 
 
 def _checkpoint_to_resume(output_dir: Path, named: str | None, overwrite: bool) -> str | Path | None:
@@ -180,44 +209,50 @@ def _checkpoint_to_resume(output_dir: Path, named: str | None, overwrite: bool) 
         if defect := checkpoint_defect(named):
             raise NewsMatchError(f"--resume_from_checkpoint {named} is no checkpoint of a training: {defect}.")
         return named
-    if overwrite and not is_replacing(Layout(output_dir)):
+    layout = Layout(output_dir)
+    if overwrite and not is_replacing(layout):
         return None
-    if (output_dir / "fine_tuned").exists():
+    if layout.model("fine_tuned").exists() and not was_interrupted(layout):
         raise NewsMatchError(
             f"{output_dir} holds a fine-tuned model; train again with --overwrite, or name another --output_dir."
         )
     return last_checkpoint(output_dir)
 
 
-def _origin(checkpoint: str | Path, output_dir: Path) -> Experiment:
+def _origin(checkpoint: str | Path) -> Experiment:
     """The experiment as it was when the training of a checkpoint began.
 
     Checkpoints say it themselves; those that older versions made do not, and have the record of their folder.
     """
     checkpoint = Path(checkpoint)
-    if (checkpoint / RECORD).is_file():
-        return Experiment(checkpoint.parent, Record.load(checkpoint / RECORD))
     folder = checkpoint.absolute().parent
+    if (checkpoint / RECORD).is_file():
+        record = Record.load(checkpoint / RECORD)
+        find_moved(record, folder)
+        return Experiment(checkpoint.parent, record)
     if not (folder / RECORD).is_file():
         raise NewsMatchError(
-            f"{checkpoint} does not say what it was trained with, and no {RECORD} lies in {folder}; leave out"
-            " --resume_from_checkpoint."
+            f"{checkpoint} does not say what it was trained with, and no {RECORD} lies in {folder}; put that back, or"
+            " start over with --overwrite and without --resume_from_checkpoint."
         )
-    return Experiment.open(output_dir if folder == output_dir.absolute() else folder)
+    return Experiment.open(checkpoint.parent)
 
 
-def _is_another_training(experiment: Experiment, overwrite: bool) -> bool:
-    """Whether the folder holds no experiment yet, or another one that is to be replaced.
+def _begins_here(experiment: Experiment, checkpoint: Path, overwrite: bool) -> bool:
+    """Whether a training that goes on from a checkpoint is a new one in its folder.
+
+    It is when the checkpoint lies elsewhere, and the folder holds no experiment yet or another that is to be replaced.
 
     Raises:
-        [`NewsMatchError`]: when it holds another one that is not.
+        [`NewsMatchError`]: when the folder holds another experiment that is not to be replaced.
     """
+    inside = checkpoint.absolute().parent == experiment.output_dir.absolute()
     if not experiment.layout.record.is_file():
-        return True
+        return not inside
     try:
         experiment.check_continues(Experiment.open(experiment.output_dir))
     except NewsMatchError:
-        if not overwrite:
+        if inside or not overwrite:
             raise
         return True
     return False

@@ -17,6 +17,8 @@ from ..experiment.record import RECORD, Record
 from ..hub.errors import explained
 from ..hub.push import check_repo_id
 from ..merging.interpolation import check_alpha, interpolate
+from ..models.loading import is_local
+from ..models.weights import weights_sha256
 
 GRID = tuple(step / 10 for step in range(11))
 STEPS = (0.1, 0.01, 0.001)  # of a slider; alphas between the last are left out
@@ -58,6 +60,7 @@ class AlphaModels:
     ):
         inside = {alpha: found for alpha, found in between.items() if 0 < alpha < 1 and _is_multiple(alpha, STEPS[-1])}
         self._there, self._make = {0.0: zero_shot, **inside, 1.0: fine_tuned}, make
+        self._hashes = {alpha: weights_sha256(name) for alpha, (name, _) in self._there.items() if is_local(name)}
         self.alphas = sorted({*GRID, *self._there})
         self.step = next(step for step in STEPS if all(_is_multiple(alpha, step) for alpha in self.alphas))
         self.start = chosen if chosen is not None and chosen in self._there else START
@@ -75,10 +78,19 @@ class AlphaModels:
         return min(others or self.alphas, key=lambda stop: abs(stop - alpha))
 
     def checkpoint(self, alpha: float) -> Checkpoint:
-        """The model of one of the `alphas`, made when it is not there."""
+        """The model of one of the `alphas`, made when it is not there.
+
+        Raises:
+            [`NewsMatchError`]: when its weights are others than when it was found or made.
+        """
         if alpha not in self._there:
             self._there[alpha] = (self._make(alpha), None)
-        return self._there[alpha]
+        found = self._there[alpha]
+        if is_local(found[0]):
+            weights = weights_sha256(found[0])
+            if self._hashes.setdefault(alpha, weights) != weights:
+                raise NewsMatchError(f"The weights in {found[0]} have changed since the page began; start it again.")
+        return found
 
 
 def _is_multiple(alpha: float, step: float) -> bool:
@@ -105,7 +117,7 @@ def experiment_models(experiment: Experiment) -> AlphaModels:
 
     def make(alpha: float) -> str:
         now = Experiment.open(folder)  # the scripts may have added to the record
-        if not now.has_model("fine_tuned") or now.endpoints() != experiment.endpoints():
+        if now.endpoints() != experiment.endpoints() or not now.has_model("fine_tuned"):
             raise NewsMatchError(f"{folder} was trained again since this page started; start it again.")
         return str(make_alpha(now, alpha, progress=False))
 

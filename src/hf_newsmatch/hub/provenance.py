@@ -59,6 +59,7 @@ def provenance(record: Record, checkpoint: Checkpoint) -> dict[str, Any]:
         wise_ft=_published_alpha(record, checkpoint),
         alphas={},
         runs={},
+        folder=None,
     ).to_json()
     data = public["data"]
     arguments = {name: data["arguments"][name] for name in _READING}

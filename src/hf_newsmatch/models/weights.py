@@ -1,5 +1,6 @@
 """Reading and writing the weights of a checkpoint tensor by tensor, without building the model."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -12,11 +13,17 @@ import ml_dtypes
 import numpy as np
 from huggingface_hub import metadata_load, split_state_dict_into_shards_factory
 from safetensors import SafetensorError, safe_open
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils import (
+    SAFE_WEIGHTS_INDEX_NAME,
+    SAFE_WEIGHTS_NAME,
+    WEIGHTS_INDEX_NAME,
+    WEIGHTS_NAME,
+    cached_file,
+)
 from yaml import YAMLError
 
 from ..errors import NewsMatchError, first_sentence
-from ..utils.files import sha256
+from ..utils.files import is_file_name, sha256
 from .checks import PREFIX, refuse_adapter
 from .loading import load_config, load_model, no_checkpoint, resolve_checkpoint
 
@@ -49,6 +56,9 @@ _TEXT_FILES = (
     *_TOKENIZER_FILES,
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
 )
+
+# What `from_pretrained` applies to the weights where the first of these lies beside them.
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 
 
 class Weights:
@@ -138,23 +148,33 @@ def _as_array(tensor: "torch.Tensor") -> np.ndarray:
 
 def weight_files(name_or_path: str | Path, revision: str | None = None) -> list[Path]:
     """The safetensors file or shards of a checkpoint, downloaded when it is a Hub id; empty when it has none."""
+    return _files_of(name_or_path, revision, SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
+
+
+def _files_of(
+    name_or_path: str | Path, revision: str | None, whole: str, index_name: str, offline: bool = False
+) -> list[Path]:
+    """The file named `whole` of a checkpoint, or the shards that the file `index_name` names; empty without both."""
     checkpoint = resolve_checkpoint(name_or_path)
-    single = _find(checkpoint, SAFE_WEIGHTS_NAME, revision)
+    single = _find(checkpoint, whole, revision, offline)
     if single:
         return [single]
-    index = _find(checkpoint, SAFE_WEIGHTS_INDEX_NAME, revision)
+    index = _find(checkpoint, index_name, revision, offline)
     if not index:
         return []
     try:
         shards = dict.fromkeys(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        if not all(isinstance(name, str) and Path(name).name == name for name in shards):
+        if not all(isinstance(name, str) and is_file_name(name) for name in shards):
+            # a name is another's data: it must not lead out of the checkpoint
             raise ValueError("a shard is no file beside it")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NewsMatchError(f"{index} is damaged ({_reason(error)}); download or save it again.") from error
     paths = []
     for name in shards:
-        path = _find(checkpoint, name, revision)
+        path = _find(checkpoint, name, revision, offline)
         if path is None:
+            if offline:  # a Hub checkpoint that was downloaded in part
+                return []
             raise NewsMatchError(f"The index of {name_or_path} names the shard {name}, which is not there.")
         paths.append(path)
     return paths
@@ -165,14 +185,27 @@ def holds_weights(folder: str | Path) -> bool:
     return any((Path(folder) / name).is_file() for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
 
 
-def weights_sha256(name_or_path: str | Path, revision: str | None = None) -> str | None:
+def weights_sha256(name_or_path: str | Path, revision: str | None = None, offline: bool = False) -> str | None:
     """What identifies the weights: the SHA-256 of the safetensors file or, of several, of theirs joined.
 
-    `None` for a checkpoint without safetensors files.
-    """
-    import hashlib
+    Those of an adapter that transformers would apply count among them, and pickled weights where there are no others.
 
-    digests = [sha256(file) for file in weight_files(name_or_path, revision)]
+    Args:
+        name_or_path, revision:
+            As for [`open_weights`].
+        offline (`bool`, *optional*, defaults to `False`):
+            Whether to look at nothing but this machine for a Hub id.
+
+    Returns:
+        `str`, or `None` for a checkpoint without weights.
+    """
+    files = _files_of(name_or_path, revision, SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, offline)
+    files = files or _files_of(name_or_path, revision, WEIGHTS_NAME, WEIGHTS_INDEX_NAME, offline)
+    checkpoint = resolve_checkpoint(name_or_path)
+    if files and _find(checkpoint, _ADAPTER_FILES[0], revision, offline):
+        adapter = (_find(checkpoint, name, revision, offline) for name in _ADAPTER_FILES)
+        files += [file for file in adapter if file is not None]
+    digests = [sha256(file) for file in files]
     if len(digests) > 1:
         return hashlib.sha256("".join(digests).encode()).hexdigest()
     return digests[0] if digests else None
@@ -347,13 +380,14 @@ def save_checkpoint(model: "CLIPModel", processor: "CLIPProcessor", folder: Path
     processor.save_pretrained(folder)
 
 
-def _find(checkpoint: str, name: str, revision: str | None) -> Path | None:
+def _find(checkpoint: str, name: str, revision: str | None, offline: bool = False) -> Path | None:
     """A file of a checkpoint, downloaded when that is a Hub id; `None` when it has no such file."""
     try:
         file = cached_file(
             checkpoint,
             name,
             revision=revision,
+            local_files_only=offline,
             _raise_exceptions_for_gated_repo=True,
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,

@@ -95,6 +95,18 @@ class Unlogged:
             return None
 
 
+def find_best_checkpoint(checkpoint: Path) -> None:
+    """Let a checkpoint know where the best one is after their folder was moved: else the last epoch would be kept."""
+    file = checkpoint / TRAINER_STATE_NAME
+    state = json.loads(file.read_text(encoding="utf-8"))
+    best = state.get("best_model_checkpoint")
+    if not best:
+        return
+    moved = checkpoint.parent / Path(best).name
+    if str(moved) != best and moved.is_dir():
+        write_json({**state, "best_model_checkpoint": str(moved)}, file)
+
+
 def publish(unfinished: Path, checkpoint: Path) -> None:
     """Move a completely written checkpoint to its place. One process at a time may call it."""
     if not unfinished.exists():  # another machine on the same file system has done it
