@@ -503,7 +503,7 @@ def test_a_checkpoint_without_a_record_says_what_to_do(news, model_args, tmp_pat
     make_checkpoint(tmp_path / "out" / "checkpoint-3")
     args = ContrastiveTrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True, report_to="none")
     with pytest.raises(
-        NewsMatchError, match=r"checkpoint-3 does not say .*, and no newsmatch\.json lies.*start over with --over"
+        NewsMatchError, match=r"3 does not say .*, and no newsmatch\.json lies.*start over with --over"
     ):
         train(arguments(news), model_args, args)
 

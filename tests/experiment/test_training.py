@@ -119,6 +119,17 @@ def test_a_checkpoint_of_unknown_origin_is_refused(tmp_path, start):
         start(resume_from_checkpoint=str(tmp_path / "lost"))
 
 
+def test_a_checkpoint_goes_on_in_its_folder_without_the_record_of_that(tmp_path, start):
+    """The checkpoint says where it comes from; nothing of the folder is taken for a former training's."""
+    start("elsewhere")
+    out, checkpoint = tmp_path / "run", first_checkpoint(tmp_path / "elsewhere")
+    shutil.copytree(checkpoint, out / checkpoint.name)
+    start()
+    assert weights(out) == weights(tmp_path / "elsewhere")
+    assert first_checkpoint(out).name == checkpoint.name
+    assert (out / "newsmatch.json").is_file()
+
+
 def failing(error):
     def training_step(self, *args, **kwargs):
         raise error
