@@ -90,6 +90,13 @@ class DataArguments:
     skip_bad_rows: bool = field(
         default=False, metadata={"help": "Leave out rows that cannot be read, and list them, instead of stopping."}
     )
+    several_pictures: str = field(
+        default="refuse",
+        metadata={
+            "help": "What becomes of an article in several rows with different pictures: refuse (the further rows are"
+            " bad), first (they are left out) or all (each is a pair of its own)."
+        },
+    )
     use_english_columns: bool = field(
         default=True, metadata={"help": "Take the English columns of a list that has them (titleEN, textEN)."}
     )
@@ -371,8 +378,9 @@ class PredictArguments:
     _argument_group_name = "prediction"
 
     output_dir: str = field(default=DEFAULT_OUTPUT_DIR, metadata={"help": "Folder of the experiment."})
-    splits: list[str] = field(
-        default_factory=lambda: ["validation", "test"], metadata={"help": "The splits to predict for."}
+    splits: list[str] | None = field(
+        default=None,
+        metadata={"help": "The splits to predict for, validation or test; by default those that are there."},
     )
     runs: list[str] | None = field(
         default=None,
@@ -660,6 +668,13 @@ class TranslateArguments:
     )
     skip_bad_rows: bool = field(
         default=False, metadata={"help": "Leave out rows that cannot be read, and list them, instead of stopping."}
+    )
+    several_pictures: str = field(
+        default="refuse",
+        metadata={
+            "help": "What becomes of an article in several rows with different pictures: refuse (the further rows are"
+            " bad), first (they are left out) or all (each is a pair of its own)."
+        },
     )
 
 

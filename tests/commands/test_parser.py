@@ -475,6 +475,10 @@ COMPATIBLE = {
 }
 
 
+# flags that the first version did not have
+LATER = {"several_pictures"}
+
+
 @pytest.mark.parametrize("dataclass_type", COMPATIBLE, ids=lambda value: getattr(value, "__name__", "training"))
 @pytest.mark.parametrize("way", ["flags", "recipe"])
 def test_flags_of_the_first_version_parse_to_the_same(dataclass_type, way, tmp_path):
@@ -485,7 +489,7 @@ def test_flags_of_the_first_version_parse_to_the_same(dataclass_type, way, tmp_p
     (parsed,) = parse(*argv, types=(dataclass_type,))
     assert {name: getattr(parsed, name) for name in values} == values
     if not isinstance(dataclass_type, str):
-        assert set(values) == {item.name for item in fields(dataclass_type)}
+        assert set(values) == {item.name for item in fields(dataclass_type)} - LATER
     else:
         assert type(parsed) is ContrastiveTrainingArguments
 

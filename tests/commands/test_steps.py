@@ -141,6 +141,43 @@ def test_zero_shot_alone(run, checkpoints, tmp_path):
     assert "no fine-tuned model" in err
 
 
+def test_an_archive_is_ranked_without_any_training_list(run, checkpoints, train, tmp_path):
+    """Headlines and a folder of pictures are enough; what needs pairs says so."""
+    news = write_news_folder(tmp_path / "news")
+    write_test_lists(news, news)
+    out, base = ["--output_dir", tmp_path / "out"], ["--model_name_or_path", checkpoints / "zero_shot"]
+    named = ["--test_articles_file", news / "test_articles.tsv", "--test_images", news / "images"]
+    assert run("predict", *out, *base, *named)[0] == 0
+    assert record_runs(tmp_path / "out", "test") == ["zero_shot"]
+    assert not (tmp_path / "out" / "runs" / "validation").exists()
+
+    # the same as those of the split of an experiment that has pairs as well
+    pairs = ["--output_dir", tmp_path / "pairs", "--articles_file", news / "articles.tsv", "--splits", "test"]
+    assert run("predict", *pairs, *base, *named)[0] == 0
+    files = [tmp_path / folder / "runs" / "test" / "zero_shot.tsv" for folder in ("out", "pairs")]
+    assert files[0].read_text() == files[1].read_text()
+
+    # the folder's ids are the names of its pictures
+    file_of = dict(line.split("\t")[4:9:4] for line in (news / "test_images.tsv").read_text().splitlines()[1:])
+    header, *gold = [line.split("\t") for line in (news / "test_gold.tsv").read_text().splitlines()]
+    rows = [header, *([article_id, Path(file_of[image_id]).stem] for article_id, image_id in gold)]
+    (tmp_path / "gold.tsv").write_text("\n".join(map("\t".join, rows)) + "\n")
+    assert run("predict", *out, "--gold_file", tmp_path / "gold.tsv")[0] == 0
+    assert run("evaluate", *out)[0] == 0
+    assert list(json.loads((tmp_path / "out" / "scores.json").read_text())) == ["test"]
+    assert run("report", *out)[0] == 0
+
+    for command, message in (
+        (["predict", *out, "--rerank", "csls"], "--rerank chooses its settings on the validation split"),
+        (["predict", *out, "--splits", "validation"], "has no validation split, only test"),
+        (["interpolate", *out], "no fine-tuned model"),
+        (["train", "--output_dir", tmp_path / "new", *base, *named], "No data is named: give --articles_file"),
+    ):
+        code, _, err = run(*command)
+        assert code == 2
+        assert message in one_sentence(err)
+
+
 @pytest.fixture
 def trained(checkpoints, tmp_path):
     """The folder of a run after training, without the training."""

@@ -238,7 +238,7 @@ def test_what_the_text_of_a_card_says(experiment):
 def test_nothing_of_a_record_is_markdown_or_html_in_a_card(experiment):
     """Hostile strings wherever the record and the flags have strings: the card has the same structure without them."""
     hostile = "<img src=x onerror=alert(1)> [a](https://evil.example) **b** | c\n# d"
-    changed = copy.deepcopy(experiment)
+    changed = Experiment(experiment.output_dir, copy.deepcopy(experiment.record))
     record = changed.record
     record.base_model.id = f"nobody/{hostile}"
     record.hf_newsmatch = hostile

@@ -26,6 +26,8 @@ _CONFIG_HELP = "A recipe in YAML with the values below by name; flags override i
 _HELP = {"-h", "--help", "--help_all", "--help-all"}
 
 
+# Flags that name data, in place of those of the default recipe.
+_NAMES_DATA = {"articles_file", "test_articles_file", "demo"}
 _MOST_VALUES = 10_000
 
 
@@ -151,7 +153,8 @@ def _nearest(name: str, names: Collection[str], prefix: str = "") -> str:
 
 
 def _names_data(flags: Sequence[str]) -> bool:
-    return any(flag.split("=")[0] in ("--articles_file", "--articles-file", "--demo") for flag in flags)
+    typed = {flag.partition("=")[0].removeprefix("--").replace("-", "_") for flag in flags if flag.startswith("--")}
+    return not typed.isdisjoint(_NAMES_DATA)
 
 
 def _as_flags(recipe: Mapping[str, Any], lists: Collection[str]) -> list[str]:

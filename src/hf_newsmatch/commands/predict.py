@@ -3,6 +3,7 @@
     python scripts/predict.py                                                  # continues from outputs/demo
     python scripts/predict.py --output_dir outputs/rss --test_articles_file test.tsv --test_images images.tsv
     python scripts/predict.py --output_dir outputs/new --articles_file a.tsv   # zero-shot only, nothing trained
+    python scripts/predict.py --output_dir outputs/new --test_articles_file headlines.tsv --test_images archive
     python scripts/predict.py --rerank dual_softmax csls                       # rank again, beside the plain ranking
 
 Writes OUTPUT_DIR/runs/{validation,test}/{zero_shot,fine_tuned,wise_ft,ensemble}.tsv in the organisers' format, the

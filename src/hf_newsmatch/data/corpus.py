@@ -63,11 +63,11 @@ class Corpus:
 
     Args:
         train (`datasets.Dataset`):
-            The pairs to train on.
+            The pairs to train on; none where a test list alone is named.
         validation (`datasets.Dataset`):
-            The pairs to validate on.
+            The pairs to validate on; none where a test list alone is named.
         splits (`dict[str, Split]`):
-            The splits to rank, `"validation"` and, where there is one, `"test"`.
+            The splits to rank, `"validation"` where there are pairs, `"test"` where there is one.
         report (`dict`):
             The counts for the record of the run: the split, the translation, the unusable pictures, the test list.
     """
@@ -134,32 +134,30 @@ def load_corpus(
     _check_arguments(data_args)
     # Both lists are read, in seconds, before pictures are decoded and texts translated, in minutes and hours.
     linked, test_list = _read_linked_list(data_args), _read_test_list(data_args)
-    lists = [linked] if test_list is None else [linked, test_list]
-    translate = EnglishTranslation(data_args, *(news.articles for news in lists))
+    translate = EnglishTranslation(data_args, *(news.articles for news in (linked, test_list) if news is not None))
     known = known or {}
-    pairs, unusable = prepare(linked, translate, unusable, known.get("linked"))
-    test, unusable_test = (
-        (None, []) if test_list is None else prepare(test_list, translate, unusable_test, known.get("test"))
-    )
+    pairs, unusable = _prepare(linked, translate, unusable, known.get("linked"))
+    test, unusable_test = _prepare(test_list, translate, unusable_test, known.get("test"))
 
     holdout = data_args.holdout_test if data_args.holdout_test is not None else test is None
-    rows = _split_by_time(pairs.articles, data_args, holdout)
+    rows = _split_by_time(pairs.articles, data_args, holdout) if pairs else _no_rows()
     if test is not None:
         rows.pop("test", None)  # what --holdout_test keeps from the training gives way to a test list
-    splits = {name: linked_split(rows[name]) for name in rows if name != "train"}
+    splits = {name: linked_split(rows[name]) for name in rows if name != "train" and pairs}
     if test is not None:
         splits["test"] = test
     report = {
         "holdout_test": holdout,
-        "split": split_report(rows),
+        "split": split_report(rows if pairs else {}),
         "translation": translate.report(),
-        "pairs_without_usable_picture": len(linked.articles) - len(pairs.articles),
+        "pairs_without_usable_picture": len(linked.articles) - len(pairs.articles) if linked and pairs else 0,
         "unusable_pictures": _count_unusable(unusable),
         "test_list": None,
     }
     if test is not None:
         report["test_list"] = {**_overlap(test, rows), "unusable_pictures": _count_unusable(unusable_test)}
-    _check_size(splits["validation"])
+    if pairs:
+        _check_size(splits["validation"])
     return Corpus(rows["train"], rows["validation"], splits, report)
 
 
@@ -177,8 +175,7 @@ def load_test_split(
     Raises:
         [`NewsMatchError`]: on files that cannot be used, and when none of the pictures can.
     """
-    test_list = _read_test_list(data_args)
-    return (None, []) if test_list is None else prepare(test_list, unusable=unusable)
+    return _prepare(_read_test_list(data_args), unusable=unusable)
 
 
 def test_images(data_args: DataArguments) -> "Dataset":
@@ -239,6 +236,11 @@ def prepare(
     return linked_split(articles) if linked else Split(articles, usable, news.gold), unusable
 
 
+def _prepare(news: NewsList | None, *args: Any, **kwargs: Any) -> tuple[Split | None, list[dict[str, str]]]:
+    """As [`prepare`], of a list that may not be named."""
+    return (None, []) if news is None else prepare(news, *args, **kwargs)
+
+
 def linked_list(data_args: DataArguments) -> str:
     """The list of linked articles that the arguments name, a file or a Hub id.
 
@@ -251,19 +253,21 @@ def linked_list(data_args: DataArguments) -> str:
 
 
 def _check_arguments(data_args: DataArguments) -> None:
-    linked_list(data_args)
     if not data_args.test_articles_file:
+        linked_list(data_args)
         for name in TEST_ARGUMENTS[1:]:
             if getattr(data_args, name):
                 raise NewsMatchError(f"--{name} belongs to a test list; name that with --test_articles_file.")
 
 
-def _read_linked_list(data_args: DataArguments) -> NewsList:
+def _read_linked_list(data_args: DataArguments) -> NewsList | None:
     from .newsimages import load_pairs
 
-    file = linked_list(data_args)
+    file = data_args.articles_file
+    if not file:
+        return None
     pairs = load_pairs(file, data_args.image_dir, **_reading(data_args))
-    _check_fields(pairs, data_args)
+    _check_fields(pairs, file, data_args)
     return NewsList(file, "image_dir", pairs)
 
 
@@ -274,28 +278,36 @@ def _read_test_list(data_args: DataArguments) -> NewsList | None:
     if not file:
         return None
     articles = load_articles(file, **_reading(data_args))
+    if not data_args.articles_file:
+        _check_fields(articles, file, data_args)
     source = data_args.test_images or file
     images = load_images(source, data_args.test_image_dir or data_args.image_dir)
     # a list that links its own pictures is its own gold
     gold_file = data_args.gold_file or (None if data_args.test_images else file)
-    return NewsList(source, "test_image_dir", articles, images, load_gold(gold_file, articles) if gold_file else None)
+    gold = load_gold(gold_file, articles, several_pictures=data_args.several_pictures) if gold_file else None
+    return NewsList(source, "test_image_dir", articles, images, gold)
 
 
-def _reading(data_args: DataArguments) -> dict[str, bool]:
+def _reading(data_args: DataArguments) -> dict[str, Any]:
     """The readers' options for lists of articles."""
-    return {"skip_bad_rows": data_args.skip_bad_rows, "translated": data_args.use_english_columns}
+    return {
+        "skip_bad_rows": data_args.skip_bad_rows,
+        "translated": data_args.use_english_columns,
+        "several_pictures": data_args.several_pictures,
+    }
 
 
-def _check_fields(pairs: "Dataset", data_args: DataArguments) -> None:
-    texts = [name for name in ("title", "text", "url") if name in pairs.column_names]
+def _check_fields(articles: "Dataset", file: str, data_args: DataArguments) -> None:
+    texts = [name for name in ("title", "text", "url") if name in articles.column_names]
     for name in data_args.text_fields:
         if name not in texts:
             raise NewsMatchError(f"--text_fields names '{name}'; the texts of an article are {', '.join(texts)}.")
-    empty = sum(not any(row.values()) for row in pairs.select_columns(list(data_args.text_fields)))
-    if empty == len(pairs):
-        raise NewsMatchError(f"No article of {data_args.articles_file} has a {' or '.join(data_args.text_fields)}.")
+    empty = sum(not any(row.values()) for row in articles.select_columns(list(data_args.text_fields)))
+    if empty == len(articles):
+        raise NewsMatchError(f"No article of {file} has a {' or '.join(data_args.text_fields)}.")
     if empty:
-        logger.warning("%d of %d articles have no text in %s.", empty, len(pairs), " and ".join(data_args.text_fields))
+        fields = " and ".join(data_args.text_fields)
+        logger.warning("%d of %d articles have no text in %s.", empty, len(articles), fields)
 
 
 def _usable(rows: "Dataset", unusable: list[dict[str, str]] | None) -> "tuple[Dataset, list[dict[str, str]]]":
@@ -359,6 +371,17 @@ def _as_known(rows: "Dataset", known: "Fingerprints", source: str) -> "Dataset":
             shown(new),
         )
     return rows if len(kept) == len(rows) else rows.select(kept)
+
+
+def _no_rows() -> "DatasetDict":
+    """Splits of pairs without any pair."""
+    from datasets import Dataset, DatasetDict, Features, Image
+
+    from .schema import PAIR_COLUMNS, RECORD_FEATURES
+
+    features = Features({name: Image() if name == "image" else RECORD_FEATURES[name] for name in PAIR_COLUMNS})
+    none = Dataset.from_dict({name: [] for name in features}, features=features)
+    return DatasetDict(train=none, validation=none)
 
 
 def _split_by_time(pairs: "Dataset", data_args: DataArguments, holdout: bool) -> "DatasetDict":

@@ -62,7 +62,8 @@ def differences(rows: "Dataset", known: Fingerprints) -> list[str]:
         return status.st_size != before.size or sha256(paths[image_id]) != before.sha256
 
     gone = [image_id for image_id in known if image_id not in paths or not os.path.isfile(paths[image_id])]
-    there = [image_id for image_id in known if image_id not in set(gone)]
+    missing = set(gone)
+    there = [image_id for image_id in known if image_id not in missing]
     with ThreadPoolExecutor(usable_cores()) as pool:
         other = [image_id for image_id, differs in zip(there, pool.map(changed, there)) if differs]
     named = {"gone": gone, "changed": other}

@@ -36,6 +36,7 @@ def load_pairs(
     clean: bool = True,
     translated: bool = True,
     skip_bad_rows: bool = False,
+    several_pictures: str = "refuse",
     find_pictures: bool = True,
     num_proc: int | None = None,
 ) -> Dataset:
@@ -55,6 +56,10 @@ def load_pairs(
             Whether to take the English columns of a list that has its own. `False` gives the originals.
         skip_bad_rows (`bool`, *optional*, defaults to `False`):
             Whether to leave out rows that cannot be read, with a warning that counts them, rather than stop.
+        several_pictures (`str`, *optional*, defaults to `"refuse"`):
+            What becomes of an article that stands in several rows with different pictures: with `"refuse"` the further
+            rows are bad, with `"first"` they are left out with a warning that counts them, and with `"all"` each is a
+            pair of its own, under the article's id with `#2`, `#3` and so on.
         find_pictures (`bool`, *optional*, defaults to `True`):
             Whether to look the pictures up. With `False` there is a column `image` only where the source holds them.
         num_proc (`int`, *optional*):
@@ -74,11 +79,12 @@ def load_pairs(
             "clean": clean,
             "translated": translated,
             "skip_bad_rows": skip_bad_rows,
+            "several_pictures": several_pictures,
             "num_proc": num_proc,
         }
         parts = [load_pairs(file, image_dir, find_pictures=find_pictures, **options) for file in files]
         return _joined(parts, files, "article_id")
-    records, pictures = load_records(articles_file, "pairs", translated, skip_bad_rows)
+    records, pictures = load_records(articles_file, "pairs", translated, skip_bad_rows, several_pictures)
     records = _clean(records, clean, num_proc)
     if pictures is None and not find_pictures:
         return records.select_columns([name for name in PAIR_COLUMNS if name != "image"])
@@ -98,6 +104,7 @@ def load_articles(
     clean: bool = True,
     translated: bool = True,
     skip_bad_rows: bool = False,
+    several_pictures: str = "refuse",
     num_proc: int | None = None,
 ) -> Dataset:
     """Load the articles of a list, linked to pictures or not.
@@ -105,6 +112,8 @@ def load_articles(
     Args:
         articles_file, clean, translated, skip_bad_rows, num_proc:
             As for [`load_pairs`].
+        several_pictures (`str`, *optional*, defaults to `"refuse"`):
+            As for [`load_pairs`]; `"all"` is `"first"` here, an article is read once.
 
     Returns:
         [`~datasets.Dataset`]: One row an article, in the file's order, with the columns `article_id`, `title`, `text`,
@@ -118,10 +127,11 @@ def load_articles(
             "clean": clean,
             "translated": translated,
             "skip_bad_rows": skip_bad_rows,
+            "several_pictures": several_pictures,
             "num_proc": num_proc,
         }
         return _joined([load_articles(file, **options) for file in files], files, "article_id")
-    records, _ = load_records(articles_file, "articles", translated, skip_bad_rows)
+    records, _ = load_records(articles_file, "articles", translated, skip_bad_rows, several_pictures)
     return _clean(records, clean, num_proc).select_columns(list(ARTICLE_COLUMNS))
 
 
@@ -163,7 +173,11 @@ def load_images(
 
 
 def load_gold(
-    file: str | os.PathLike, articles: Dataset | None = None, *, skip_bad_rows: bool = False
+    file: str | os.PathLike,
+    articles: Dataset | None = None,
+    *,
+    skip_bad_rows: bool = False,
+    several_pictures: str = "refuse",
 ) -> dict[str, str]:
     """Load the id of the true picture of each article.
 
@@ -176,6 +190,8 @@ def load_gold(
             the 2021 edition numbers its test articles anew.
         skip_bad_rows (`bool`, *optional*, defaults to `False`):
             As for [`load_pairs`].
+        several_pictures (`str`, *optional*, defaults to `"refuse"`):
+            As for [`load_pairs`]; `"all"` is `"first"` here, an article has one true picture.
 
     Returns:
         `dict[str, str]`: The image id for each article id. Gold articles that are not among `articles` stay, under the
@@ -186,7 +202,7 @@ def load_gold(
             `articles`.
     """
     files = split_files(file)
-    lists = [load_records(name, "links", True, skip_bad_rows)[0] for name in files]
+    lists = [load_records(name, "links", True, skip_bad_rows, several_pictures)[0] for name in files]
     records = lists[0] if len(lists) == 1 else _joined(lists, files, "article_id")
     links = zip(*(records[name][:] for name in ("article_id", "image_id", "url")))
     rows = [link for link in links if link[1] is not None]

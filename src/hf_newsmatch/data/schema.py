@@ -4,7 +4,7 @@ import posixpath
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 from datasets import Features, Value
@@ -15,6 +15,9 @@ from .names import canonical, is_plain
 from .parsing import RawTable
 
 Kind = Literal["pairs", "articles", "images", "links"]
+
+# What becomes of the further rows of an article that stands with several pictures.
+SEVERAL_PICTURES = ("refuse", "first", "all")
 
 ARTICLE_COLUMNS = ("article_id", "title", "text", "language", "url", "published", "date_number")
 PAIR_COLUMNS = (*ARTICLE_COLUMNS[:-1], "image_id", "image", "image_file", "date_number")
@@ -37,7 +40,21 @@ RECORD_FEATURES = Features(
 )
 
 
-def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[pa.Table, dict[int, str]]:
+class Records(NamedTuple):
+    """A list in our schema.
+
+    Args:
+        table (`pyarrow.Table`): The good rows, with the features [`RECORD_FEATURES`].
+        bad (`dict[int, str]`): The problem of each bad row by its line, as a predicate: `"has no article id"`.
+        further (`int`): How many rows with a further picture of an article are left out.
+    """
+
+    table: pa.Table
+    bad: dict[int, str]
+    further: int
+
+
+def build_records(raw: RawTable, kind: Kind, translated: bool = True, several_pictures: str = "refuse") -> Records:
     """Bring a raw list into our schema.
 
     Args:
@@ -48,10 +65,13 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[p
             need no texts. Each row must have an article id of its own, or for `"images"` a picture.
         translated (`bool`, *optional*, defaults to `True`):
             Whether to take a list's own English translation rather than its original.
+        several_pictures (`str`, *optional*, defaults to `"refuse"`):
+            What becomes of rows with the id, title and text of an article before them: with `"refuse"` they are bad,
+            with `"first"` they are left out, and with `"all"` each that has another picture is a pair of its own,
+            under the article's id with `#2`, `#3` and so on; of lists that need no pairs it is left out.
 
     Returns:
-        `tuple[pa.Table, dict[int, str]]`: The good rows with the features [`RECORD_FEATURES`], and the problem of each
-        other row by its line, as a predicate: `"has no article id"`.
+        [`Records`]
 
     Raises:
         [`NewsMatchError`]: when the whole list is of another kind.
@@ -73,10 +93,17 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[p
     find_problem = _picture_problem if kind == "images" else _article_problem
     # pictures inside the source belong to their rows, whatever names they have
     files_matter = kind != "articles" and raw.pictures is None
-    bad, kept = dict(raw.bad), []
+    bad, kept, further = dict(raw.bad), [], 0
     seen: dict[str, str] = {}
+    several = _SeveralPictures(article_ids, image_ids, titles, texts) if several_pictures != "refuse" else None
     files: dict[str, str] = {}
     for i, line in enumerate(raw.lines):
+        if several and kind != "images" and several.is_further(i):
+            new_id = several.new_id(i) if several_pictures == "all" and kind == "pairs" else None
+            if new_id is None:
+                further += 1
+                continue
+            article_ids[i] = new_id
         problem = (
             (kind != "images" and _id_problem("article", article_ids[i]))
             or (kind != "articles" and _id_problem("image", image_ids[i]))
@@ -104,7 +131,40 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True) -> tuple[p
         "line": raw.lines,
     }
     table = pa.table(columns, schema=RECORD_FEATURES.arrow_schema)
-    return (table if len(kept) == len(raw.lines) else table.take(pa.array(kept, pa.int64()))), bad
+    table = table if len(kept) == len(raw.lines) else table.take(pa.array(kept, pa.int64()))
+    return Records(table, bad, further)
+
+
+class _SeveralPictures:
+    """The rows of a list that give an article before them a further picture."""
+
+    def __init__(self, article_ids: Sequence[str | None], image_ids: Sequence[str | None], *texts: Sequence[Any]):
+        self.article_ids, self.image_ids, self.texts = list(article_ids), image_ids, list(zip(*texts))
+        self.taken = set(self.article_ids)
+        self.first: dict[str | None, int] = {}
+        self.pictures: dict[str | None, set[str | None]] = {}
+
+    def is_further(self, row: int) -> bool:
+        article_id = self.article_ids[row]
+        if article_id is None:
+            return False
+        first = self.first.setdefault(article_id, row)
+        if first == row:
+            self.pictures[article_id] = {self.image_ids[row]}
+        return first != row and self.texts[first] == self.texts[row]
+
+    def new_id(self, row: int) -> str | None:
+        """An id for the pair of its own that a further row is; `None` when its picture is not a further one."""
+        article_id, image_id = self.article_ids[row], self.image_ids[row]
+        pictures = self.pictures[article_id]
+        if image_id is None or image_id in pictures:
+            return None
+        pictures.add(image_id)
+        number = len(pictures)
+        while (new_id := f"{article_id}#{number}") in self.taken:
+            number += 1
+        self.taken.add(new_id)
+        return new_id
 
 
 def _id_problem(noun: str, value: str | None) -> str | None:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import datasets
 import ftfy
@@ -18,19 +19,23 @@ from ..utils.files import atomic_path, sha256
 from ..version import __version__
 from .list_cache import note_hash, usable_folder
 from .parsing import RawTable, read_dataset, read_table
-from .schema import Kind, build_records
+from .schema import SEVERAL_PICTURES, Kind, build_records
 
 logger = logging.getLogger(__name__)
 
 # A component of the cache key: raise it whenever parsing or cleaning gives another result.
-READER_VERSION = 5
+READER_VERSION = 6
 
 _LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_records(
-    source: str | os.PathLike, kind: Kind, translated: bool = True, skip_bad_rows: bool = False
+    source: str | os.PathLike,
+    kind: Kind,
+    translated: bool = True,
+    skip_bad_rows: bool = False,
+    several_pictures: str = "refuse",
 ) -> tuple[Dataset, Dataset | None]:
     """Read a list into our schema, without its pictures.
 
@@ -46,6 +51,8 @@ def load_records(
             Whether to take a list's own English translation.
         skip_bad_rows (`bool`, *optional*, defaults to `False`):
             Whether to leave bad rows out, with a warning that counts them, rather than stop.
+        several_pictures (`str`, *optional*, defaults to `"refuse"`):
+            As for [`build_records`].
 
     Returns:
         `tuple[Dataset, Dataset | None]`: The records with the features [`RECORD_FEATURES`], and the undecoded pictures
@@ -54,14 +61,20 @@ def load_records(
     Raises:
         [`NewsMatchError`]: when the list cannot be read, is of another kind, or a row is bad.
     """
-    cached, raw = _parse(source, kind, translated, skip_bad_rows)
-    if bad := _bad_rows_of(cached):  # also when the list comes from the cache: rows are never left out silently
+    if several_pictures not in SEVERAL_PICTURES:
+        raise NewsMatchError(f"several_pictures takes {', '.join(SEVERAL_PICTURES)}, not '{several_pictures}'.")
+    cached, raw = _parse(source, kind, translated, skip_bad_rows, several_pictures)
+    if further := _found_in(cached)["further"]:
+        logger.warning("Left out %d rows of %s that give an article before them a further picture.", further, source)
+    if bad := _found_in(cached)["bad"]:  # also when the list comes from the cache: rows are never left out silently
         shown = "; ".join(bad[:10]) + ("; …" if len(bad) > 10 else "")
         logger.warning("Left out %d bad rows of %s (%s).", len(bad), source, shown)
     return Dataset.from_file(str(cached)), raw and raw.pictures
 
 
-def bad_rows(source: str | os.PathLike, kind: Kind = "pairs", *, translated: bool = True) -> list[str]:
+def bad_rows(
+    source: str | os.PathLike, kind: Kind = "pairs", *, translated: bool = True, several_pictures: str = "refuse"
+) -> list[str]:
     """Describe each row that a loader leaves out with `skip_bad_rows=True`.
 
     Args:
@@ -69,8 +82,8 @@ def bad_rows(source: str | os.PathLike, kind: Kind = "pairs", *, translated: boo
             The list.
         kind (`str`, *optional*, defaults to `"pairs"`):
             The loader: `"pairs"`, `"articles"`, `"images"`, or `"links"` for [`load_gold`].
-        translated (`bool`, *optional*, defaults to `True`):
-            The loader's own argument; the same value spares reading the list again.
+        translated (`bool`, *optional*, defaults to `True`), several_pictures (`str`, *optional*):
+            The loader's own arguments; the same values spare reading the list again.
 
     Returns:
         `list[str]`: A clause for each bad row, in the list's order, such as `"line 7 has no article id"`.
@@ -81,13 +94,13 @@ def bad_rows(source: str | os.PathLike, kind: Kind = "pairs", *, translated: boo
     files = split_files(source)
     found = []
     for file in files:
-        cached, _ = _parse(file, kind, translated, skip_bad_rows=True)
-        found += [row if len(files) == 1 else f"{row} ({file})" for row in _bad_rows_of(cached)]
+        cached, _ = _parse(file, kind, translated, True, several_pictures)
+        found += [row if len(files) == 1 else f"{row} ({file})" for row in _found_in(cached)["bad"]]
     return found
 
 
 def _parse(
-    source: str | os.PathLike, kind: Kind, translated: bool, skip_bad_rows: bool
+    source: str | os.PathLike, kind: Kind, translated: bool, skip_bad_rows: bool, several_pictures: str
 ) -> tuple[Path, RawTable | None]:
     """The file of a list's records, parsed now or before; with the list itself where that is open anyway."""
     path, raw = Path(source), None
@@ -100,14 +113,16 @@ def _parse(
         if _is_parquet(path):  # holds the pictures too, so it is opened anyway
             raw = read_table(path)
     key = f"{digest} {__version__} {READER_VERSION} {ftfy.__version__} {kind} {translated} {skip_bad_rows}"
+    key += f" {several_pictures}"
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "newsmatch" / hashlib.sha256(key.encode()).hexdigest()
     cached = usable_folder(folder) / "records.arrow"
     if not cached.exists():
         raw = raw or read_table(path, gold=kind == "links")
-        table, bad = build_records(raw, kind, translated)
+        table, bad, further = build_records(raw, kind, translated, several_pictures)
         _check_rows(raw, table, bad, skip_bad_rows)
-        problems = json.dumps([f"{raw.unit} {line} {problem}" for line, problem in sorted(bad.items())])
-        _write_records(table.replace_schema_metadata(table.schema.metadata | {"newsmatch": problems}), cached)
+        problems = [f"{raw.unit} {line} {problem}" for line, problem in sorted(bad.items())]
+        found = json.dumps({"bad": problems, "further": further})
+        _write_records(table.replace_schema_metadata(table.schema.metadata | {"newsmatch": found}), cached)
     return cached, raw
 
 
@@ -118,7 +133,7 @@ def _write_records(table: pa.Table, target: Path) -> None:
         note_hash(target, temporary)
 
 
-def _bad_rows_of(cached: Path) -> list[str]:
+def _found_in(cached: Path) -> dict[str, Any]:
     with pa.memory_map(str(cached)) as file:
         return json.loads(pa.ipc.open_stream(file).schema.metadata[b"newsmatch"])
 

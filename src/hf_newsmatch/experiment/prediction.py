@@ -203,7 +203,9 @@ def open_experiment(
     Raises:
         [`NewsMatchError`]: on data or a base model that is not the experiment's, or that cannot be used.
     """
-    if not Layout(Path(output_dir)).record.is_file() and (data_args.articles_file or data_args.demo):
+    if not Layout(Path(output_dir)).record.is_file() and (
+        data_args.articles_file or data_args.test_articles_file or data_args.demo
+    ):
         experiment, data = Experiment.create(output_dir, data_args, model_args)
         experiment.save()
         return experiment, data
@@ -234,7 +236,8 @@ def predict(experiment: Experiment, data: Corpus, args: PredictArguments | None 
             raise NewsMatchError(
                 f"{experiment.output_dir} has no model for the run '{run}'; the runs are {', '.join(RUNS)}."
             )
-    for split in args.splits:
+    splits = list(data.splits) if args.splits is None else args.splits
+    for split in splits:
         if split not in data.splits:
             raise NewsMatchError(f"{experiment.output_dir} has no {split} split, only {', '.join(data.splits)}.")
     for name in [] if args.runs else experiment.unrecorded_models():
@@ -259,15 +262,20 @@ def predict(experiment: Experiment, data: Corpus, args: PredictArguments | None 
         logger.info("%s: %d articles, %d candidate pictures.", file, made[-1].articles, made[-1].candidates)
 
     methods = [method for method in dict.fromkeys(args.rerank) if method != "none"]
+    if methods and "validation" not in data.splits:
+        raise NewsMatchError(
+            f"--rerank chooses its settings on the validation split, and {experiment.output_dir} has none; name linked"
+            " articles with --articles_file and another --output_dir, or leave --rerank out."
+        )
     if methods:
         warn_of_few(len(data.splits["validation"].articles), "every setting that is chosen")
     for run in runs:
-        for split in args.splits:
+        for split in splits:
             write(run, split, embedded.rank(run, split, k=args.k))
         for method in methods:
             chosen = embedded.choose_settings(run, method)
             logger.info("%s: %s", reranked(run, method), describe(chosen))
-            for split in args.splits:
+            for split in splits:
                 write(
                     reranked(run, method),
                     split,

@@ -11,6 +11,7 @@ from transformers import TrainerState, set_seed
 from transformers.trainer_utils import TrainOutput
 
 from ..configs import CardArguments, DataArguments, ModelArguments, TrainArguments
+from ..data.corpus import linked_list
 from ..errors import NewsMatchError
 from ..hub.card import find_license
 from ..hub.push import check_repo_id, open_repo
@@ -87,6 +88,8 @@ def _train(
     train_args: TrainArguments,
     card_args: CardArguments,
 ) -> Training:
+    if not data_args.demo:
+        linked_list(data_args)  # there is nothing to train on without one
     push_args = take_push(training_args)
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 
-from ..configs import TranslateArguments
+from ..configs import TranslateArguments, split_files
 from ..data.layouts import Layout, find_layout, normalise
 from ..data.newsimages import load_articles, load_pairs
-from ..data.parsing import read_table
+from ..data.parsing import RawTable, read_table
 from ..data.schema import Kind, build_records
 from ..errors import NewsMatchError
 from ..translation import Translator, translate_dataset
@@ -76,7 +77,7 @@ def translate(args: TranslateArguments) -> Translation | None:
         if not first:
             return None
     if args.format == "tsv":
-        write_tsv(translated, output, other_columns(articles_file(args), translated))
+        write_tsv(translated, output, other_columns(args, translated))
     else:
         write_parquet(translated, output)
     report = {
@@ -110,11 +111,16 @@ def output_file(args: TranslateArguments) -> Path:
 
 def load(args: TranslateArguments) -> Dataset:
     """The articles, with the links to their pictures where the list has them, and pictures that lie inside it."""
-    file, english, skip = articles_file(args), args.use_english_columns, args.skip_bad_rows
+    file = articles_file(args)
+    options: dict[str, Any] = {
+        "translated": args.use_english_columns,
+        "skip_bad_rows": args.skip_bad_rows,
+        "several_pictures": args.several_pictures,
+    }
     try:
-        return load_pairs(file, find_pictures=False, translated=english, skip_bad_rows=skip)
+        return load_pairs(file, find_pictures=False, **options)
     except NewsMatchError:  # without links; whatever else is wrong is found again
-        return load_articles(file, translated=english, skip_bad_rows=skip)
+        return load_articles(file, **options)
 
 
 def write_parquet(dataset: Dataset, file: Path) -> None:
@@ -123,27 +129,22 @@ def write_parquet(dataset: Dataset, file: Path) -> None:
         dataset.to_parquet(str(temporary))
 
 
-def other_columns(source: str, articles: Dataset) -> dict[str, list[str]]:
-    """The columns of a list's file that the readers take nothing from, in the order of its articles.
+def other_columns(args: TranslateArguments, articles: Dataset) -> dict[str, list[str]]:
+    """The columns of a list's files that the readers take nothing from, in the order of its articles.
 
-    A column whose name would let the readers take the result for another layout gets the ending `_original`.
+    A cell is empty where one of several files does not have the column. A column whose name would let the readers take
+    the result for another layout gets the ending `_original`.
     """
-    if not Path(source).is_file():
+    files = [Path(file) for file in split_files(articles_file(args))]
+    if not all(file.is_file() for file in files):
         return {}
-    raw = read_table(Path(source))
-    kind: Kind = "pairs" if "image_id" in articles.column_names else "articles"
-    lines = build_records(raw, kind)[0]["line"].to_pylist()
-    if len(lines) != len(articles):
+    rows: list[dict[str, str]] = []
+    for file in files:
+        rows += _other_cells(read_table(file), args, articles.column_names)
+    if len(rows) != len(articles):
         return {}
-    at = {line: row for row, line in enumerate(raw.lines)}
-    taken = {name for names in raw.layout.columns.values() for name in names[:1]}
-    taken |= {*raw.layout.english.values(), *raw.layout.original.values()}
-    taken |= {normalise(name) for name in (*articles.column_names, *TSV_COLUMNS)}
-    others = {
-        name: [cells[at[line]] for line in lines]
-        for name, cells in raw.columns.items()
-        if name not in taken and any(cells)
-    }
+    names = dict.fromkeys(name for row in rows for name in row)
+    others = {name: cells for name in names if any(cells := [row.get(name) or "" for row in rows])}
     own = [name for name in articles.column_names if not name.endswith("_source")]
 
     def layout_with(names: Iterable[str]) -> Layout | None:
@@ -153,6 +154,18 @@ def other_columns(source: str, articles: Dataset) -> dict[str, list[str]]:
     if layout_with(others) is not layout_with(()):
         others = {f"{name}_original": cells for name, cells in others.items()}
     return others
+
+
+def _other_cells(raw: RawTable, args: TranslateArguments, names: Sequence[str]) -> list[dict[str, str]]:
+    """The cells of each article of a file that the readers take nothing from."""
+    kind: Kind = "pairs" if "image_id" in names else "articles"
+    table = build_records(raw, kind, args.use_english_columns, args.several_pictures).table
+    at = {line: row for row, line in enumerate(raw.lines)}
+    taken = {name for named in raw.layout.columns.values() for name in named[:1]}
+    taken |= {*raw.layout.english.values(), *raw.layout.original.values()}
+    taken |= {normalise(name) for name in (*names, *TSV_COLUMNS)}
+    others = {name: cells for name, cells in raw.columns.items() if name not in taken}
+    return [{name: cells[at[line]] for name, cells in others.items()} for line in table["line"].to_pylist()]
 
 
 def write_tsv(dataset: Dataset, file: Path, others: Mapping[str, Sequence[str]] | None = None) -> None:

@@ -12,6 +12,7 @@ from ..experiment.record import InterpolatedRecord, Record, SourceFile
 # arguments of the data that say how they were read, not where they are
 _READING = (
     *("demo", "corpus_seed", "text_fields", "holdout_test", "train_fraction", "sort_by", "skip_bad_rows"),
+    "several_pictures",
     *("use_english_columns", "translate", "translation_model", "translation_revision", "max_sentences"),
 )
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.corpus import Corpus, linked_list
+from ..data.corpus import Corpus
 from ..data.sources import bad_rows
 from ..data.text import article_texts
 from ..experiment.folder import Experiment
@@ -20,7 +20,9 @@ def facts_tables(experiment: Experiment, data: Corpus) -> list[Table]:
     record = experiment.record
     section = record.data
     arguments = section.arguments
-    parts = {"train": data.train, **{name: part.articles for name, part in data.splits.items()}}
+    parts = {name: part.articles for name, part in data.splits.items()}
+    if len(data.train):
+        parts = {"train": data.train, **parts}
     limit, truncated = _truncated(experiment, parts)
     rows = []
     for name, articles in parts.items():
@@ -48,7 +50,13 @@ def facts_tables(experiment: Experiment, data: Corpus) -> list[Table]:
     read.append(["articles left out for want of a usable picture", without])
     read += [[f"pictures refused: {reason}", count] for reason, count in sorted(refused.items())]
     if arguments.skip_bad_rows:
-        wrong = bad_rows(linked_list(arguments))
+        reading: dict[str, Any] = {
+            "translated": arguments.use_english_columns,
+            "several_pictures": arguments.several_pictures,
+        }
+        wrong = bad_rows(arguments.articles_file, **reading) if arguments.articles_file else []
+        if arguments.test_articles_file:
+            wrong += bad_rows(arguments.test_articles_file, "articles", **reading)
         read.append(["rows that could not be read and were skipped", len(wrong)])
         read += [[f"skipped: {line}", ""] for line in wrong[:10]]
     translation = section.translation
