@@ -132,5 +132,6 @@ def test_a_headline_of_a_megabyte_is_answered_like_its_beginning(checkpoints, tm
 
 def test_without_gradio(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.delitem(sys.modules, "hf_newsmatch.explorer.page", raising=False)  # another test has imported it
     code, err = run()
     assert (code, "This needs gradio, which is not installed: pip install 'hf-newsmatch[app]'." in err) == (2, True)
