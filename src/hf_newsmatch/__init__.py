@@ -28,6 +28,7 @@ _EXPORTS = {
     "interpolate": "merging.interpolation",
     "load_articles": "data.newsimages",
     "load_clip": "models.loading",
+    "load_model": "models.loading",
     "load_gold": "data.newsimages",
     "load_images": "data.newsimages",
     "load_pairs": "data.newsimages",
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from .merging.selection import choose_alpha
     from .merging.sweep import sweep_alpha, sweep_towers
     from .metrics import score
-    from .models.loading import load_clip
+    from .models.loading import load_clip, load_model
     from .retrieval.articles import rank_articles
     from .retrieval.embeddings import embed_images, embed_texts
     from .retrieval.fusion import fuse

@@ -207,6 +207,13 @@ class ContrastiveOptions:
         default=None, metadata={"help": "The adapters' change is multiplied by alpha / rank. By default the rank."}
     )
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
+    loss: str | None = field(
+        default=None,
+        metadata={
+            "help": "softmax, over the pairs of a batch, or sigmoid, of each pair alone, for models with a logit_bias"
+            " such as SigLIP. By default the one that the model was trained with."
+        },
+    )
     logits_factor: float = field(
         default=1.0,
         metadata={

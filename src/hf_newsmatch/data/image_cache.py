@@ -10,11 +10,13 @@ from typing import Any
 
 import datasets
 import numpy as np
-import PIL
+import PIL.Image
 import torch
 from datasets import Dataset, Features, List, Value
-from transformers import BaseImageProcessor
+from transformers import BaseImageProcessor, ProcessorMixin
 
+from ..models.architectures import CLIP, Architecture
+from ..models.inputs import image_inputs
 from ..utils.machine import usable_cores
 from .images import open_picture, undecoded
 from .list_cache import note_hash, remove_damaged
@@ -22,6 +24,9 @@ from .list_cache import note_hash, remove_damaged
 # The column that takes the place of `image`.
 PIXELS = "pixels"
 _FEATURE = {"bytes": Value("binary"), "shape": List(Value("int32"))}
+# The column in its place where the processor's steps cannot be parted: all that the model takes, as it takes it.
+PREPARED = "prepared"
+_PREPARED_FEATURE = {**_FEATURE, "dtype": Value("string")}
 # Rescaling and normalising come after cropping and turn each byte into a float of four: they wait for the batch.
 _UNTIL_CROPPING = {"do_rescale": False, "do_normalize": False}
 _AFTER_CROPPING = {
@@ -32,27 +37,33 @@ _AFTER_CROPPING = {
 }
 
 
-def cache_pictures(dataset: Dataset, image_processor: BaseImageProcessor) -> Dataset:
+def cache_pictures(
+    dataset: Dataset, image_processor: BaseImageProcessor, inputs: Sequence[str] = ("pixel_values",)
+) -> Dataset:
     """Replace the column `image` by `pixels`: each picture after the processor's resizing and cropping, uint8.
 
     A picture of 224 x 224 takes 150 KB. The file lies in the cache of `datasets` and is made again when a picture, the
-    processor's settings or the version of Pillow change.
+    processor's settings or the version of Pillow change. A processor whose later steps cannot be taken alone, or that
+    gives more than pixels, has all of its output kept, as `prepared`: four times as much.
 
     Args:
         dataset (`datasets.Dataset`):
             Rows with an `image` each.
         image_processor (`BaseImageProcessor`):
             The checkpoint's image processor.
+        inputs (`Sequence[str]`, *optional*, defaults to `("pixel_values",)`):
+            What the model takes of its output.
 
     Returns:
-        `datasets.Dataset`: The same rows. [`pixel_values`] of them equal the processor's output on the pictures, bit
+        `datasets.Dataset`: The same rows. [`cached_inputs`] of them equal the processor's output on the pictures, bit
         for bit.
 
     Raises:
         [`PictureError`]: when a picture cannot be opened.
     """
     dataset = undecoded(dataset)
-    key = _cache_key(dataset["image"][:], image_processor)
+    in_parts = list(inputs) == ["pixel_values"] and _works_in_parts(image_processor)
+    key = _cache_key(dataset["image"][:], image_processor, [] if in_parts else inputs)
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "newsmatch" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{key}.arrow"
@@ -63,19 +74,56 @@ def cache_pictures(dataset: Dataset, image_processor: BaseImageProcessor) -> Dat
         pixels = image_processor(open_picture(image), return_tensors="np", **_UNTIL_CROPPING)["pixel_values"][0]
         return {"bytes": pixels.astype(np.uint8, casting="safe").tobytes(), "shape": pixels.shape}
 
+    def prepare_all(image: Any) -> dict[str, Any]:
+        made = image_processor(open_picture(image), return_tensors="np")
+        arrays = {name: np.asarray(made[name][0]) for name in inputs}
+        return {
+            name: {"bytes": array.tobytes(), "shape": array.shape, "dtype": array.dtype.str}
+            for name, array in arrays.items()
+        }
+
+    column, make, feature = PIXELS, prepare, _FEATURE
+    if not in_parts:
+        column, make, feature = PREPARED, prepare_all, dict.fromkeys(inputs, _PREPARED_FEATURE)
     with ThreadPoolExecutor(usable_cores()) as pool:
         pixels = dataset.select_columns("image").map(
-            lambda batch: {PIXELS: list(pool.map(prepare, batch["image"]))},
+            lambda batch: {column: list(pool.map(make, batch["image"]))},
             batched=True,
             batch_size=256,
             remove_columns="image",
-            features=Features({PIXELS: _FEATURE}),
+            features=Features({column: feature}),
             cache_file_name=str(file),
             new_fingerprint=key,
             desc="Caching pictures",
         )
     note_hash(file)
     return datasets.concatenate_datasets([dataset.remove_columns("image"), pixels], axis=1)
+
+
+def cached_inputs(
+    rows: Sequence[Mapping[str, Any]], processor: ProcessorMixin, architecture: Architecture = CLIP
+) -> dict[str, torch.Tensor]:
+    """The pictures of rows as the model takes them, from what [`cache_pictures`] keeps or else decoded from `image`.
+
+    Args:
+        rows (`Sequence[Mapping]`):
+            Rows with `pixels` or `prepared`, or with an undecoded `image`.
+        processor (`ProcessorMixin`):
+            The checkpoint's processor.
+        architecture ([`Architecture`], *optional*):
+            That of the model; CLIP's by default.
+
+    Returns:
+        `dict[str, torch.Tensor]`: as [`image_inputs`].
+    """
+    if PIXELS in rows[0]:
+        return {"pixel_values": pixel_values(rows, processor.image_processor)}
+    if PREPARED in rows[0]:
+        return {
+            name: torch.from_numpy(np.stack([_array(row[PREPARED][name]) for row in rows]))
+            for name in architecture.image_inputs
+        }
+    return image_inputs(processor, [open_picture(row["image"]) for row in rows], architecture)
 
 
 def pixel_values(rows: Sequence[Mapping[str, Any]], image_processor: BaseImageProcessor) -> torch.Tensor:
@@ -97,9 +145,28 @@ def pixel_values(rows: Sequence[Mapping[str, Any]], image_processor: BaseImagePr
     return image_processor(pixels, return_tensors="pt", **_AFTER_CROPPING)["pixel_values"]
 
 
-def _cache_key(images: Sequence[Mapping[str, Any]], image_processor: BaseImageProcessor) -> str:
+def _array(kept: Mapping[str, Any]) -> np.ndarray:
+    return np.frombuffer(kept["bytes"], np.dtype(kept["dtype"])).reshape(kept["shape"])
+
+
+def _works_in_parts(image_processor: BaseImageProcessor) -> bool:
+    """Whether cropping first, and rescaling and normalising its bytes later, gives what the processor gives."""
+    picture = PIL.Image.fromarray(np.arange(3 * 37 * 23, dtype=np.uint8).reshape(37, 23, 3))
+    try:
+        whole = image_processor(picture, return_tensors="np")["pixel_values"]
+        cropped = image_processor(picture, return_tensors="np", **_UNTIL_CROPPING)["pixel_values"]
+        pixels = [np.asarray(cropped[0]).astype(np.uint8, casting="safe")]
+        later = image_processor(pixels, return_tensors="np", **_AFTER_CROPPING)["pixel_values"]
+    except (TypeError, ValueError, KeyError):
+        return False
+    return np.array_equal(np.asarray(whole), np.asarray(later))
+
+
+def _cache_key(images: Sequence[Mapping[str, Any]], image_processor: BaseImageProcessor, inputs: Sequence[str]) -> str:
     """A hash of the pictures (their bytes, or the path, size and time of their files) and of the processing."""
     settings = {**image_processor.to_dict(), "pillow": PIL.__version__, "class": type(image_processor).__name__}
+    if inputs:
+        settings["inputs"] = list(inputs)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for image in images:
         if image["bytes"] is not None:

@@ -17,7 +17,7 @@ from ..data.corpus import Corpus, Split, linked_split
 from ..data.images import undecoded
 from ..data.text import article_texts
 from ..errors import NewsMatchError
-from ..models.loading import best_device, load_clip
+from ..models.loading import best_device, load_model
 from ..retrieval.embeddings import embed_images, embed_texts
 from ..retrieval.fusion import ensemble
 from ..retrieval.predictions import write_predictions
@@ -149,7 +149,7 @@ class EmbeddedRuns:
     def _embed(self, run: str, split: str, kind: str) -> torch.Tensor:
         if self._loaded[0] != run:  # one model at a time
             before = self.experiment.model_sha256(run)
-            model, processor = load_clip(self.experiment.checkpoint(run), self.experiment.revision(run))
+            model, processor = load_model(self.experiment.checkpoint(run), self.experiment.revision(run))
             if self.experiment.model_sha256(run) != self.hashes.setdefault(run, before):
                 raise NewsMatchError(
                     f"The model of {run} was replaced while it was read; run `hf-newsmatch predict` again."

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +14,7 @@ import yaml
 from tqdm.auto import tqdm
 
 from ..errors import NewsMatchError, first_sentence
-from ..models.architectures import CLIP
+from ..models.architectures import CLIP, Architecture, architecture_of
 from ..models.loading import load_config
 from ..models.weights import (
     Weights,
@@ -39,6 +40,10 @@ _HIDDEN_SETTINGS = {
     "text_config": ("num_attention_heads", "hidden_act", "layer_norm_eps"),
     "vision_config": ("num_attention_heads", "hidden_act", "layer_norm_eps", "image_size", "patch_size"),
 }
+# of other architectures than CLIP, as far as their configurations have them
+_OTHER_SETTINGS = ("batch_norm_eps", "layer_norm_epsilon", "pooling_type", "max_position_embeddings", "model_type")
+# the batches that a batch norm has seen in training: a count that no output depends on
+_COUNTER = ".num_batches_tracked"
 _SHOWN = 3
 
 
@@ -98,7 +103,7 @@ def interpolate(
     max_shard_size: int | str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Write the WiSE-FT model of Equation 1 as an ordinary CLIP checkpoint in safetensors.
+    """Write the WiSE-FT model of Equation 1 as an ordinary checkpoint in safetensors.
 
     Both checkpoints are read, and the result is written, a piece of a tensor at a time.
 
@@ -131,14 +136,15 @@ def interpolate(
             Show a progress bar when the work takes longer than a second.
 
     Returns:
-        `Path`: the folder, which `CLIPModel.from_pretrained` and `CLIPProcessor.from_pretrained` load.
+        `Path`: the folder, which `AutoModel.from_pretrained` and `AutoProcessor.from_pretrained` load.
 
     Raises:
         [`NewsMatchError`]: on an alpha outside [0, 1], a pattern without a match, a folder without a checkpoint, two
             checkpoints that do not fit or hold values that are no numbers, or an `output_dir` that holds something
             else.
     """
-    choice = _patterns(alpha, alpha_vision, alpha_text, logit_scale_with, alphas, extrapolate)
+    choice = partial(_patterns, alpha, alpha_vision, alpha_text, logit_scale_with, alphas, extrapolate)
+    choice(CLIP)  # what is wrong with the alphas is said before anything is read
     if dtype is not None and dtype not in DTYPES:
         raise NewsMatchError(f"There is no dtype '{dtype}' for weights; take one of {', '.join(DTYPES)}.")
     check_replaceable(output_dir)
@@ -147,7 +153,7 @@ def interpolate(
         open_weights(fine_tuned, fine_tuned_revision) as theta_1,
     ):
         names = matching_names(theta_0, theta_1)
-        alpha_of = _alpha_of(names, choice)
+        alpha_of = _alpha_of(names, choice(architecture_of(raw_config(theta_1), theta_1.source)))
         layout = {name: _planned(theta_1.arrays[name], dtype) for name in names}
         total = sum(array.nbytes for array in layout.values())
         with (
@@ -241,7 +247,8 @@ def matching_names(theta_0: Weights, theta_1: Weights) -> list[str]:
         )
     for name in theta_1.names:
         pair = theta_0.arrays[name], theta_1.arrays[name]
-        if not all(map(_is_floating, pair)) and not np.array_equal(*pair):
+        counts = name.endswith(_COUNTER)
+        if not counts and not all(map(_is_floating, pair)) and not np.array_equal(*pair):
             raise NewsMatchError(
                 f"The buffer '{name}' holds integers that differ between {theta_0.source} and {theta_1.source}; only"
                 " floating-point weights can be interpolated."
@@ -266,10 +273,14 @@ def _config_differences(theta_0: Weights, theta_1: Weights) -> list[str]:
 def _hidden_settings(theta: Weights) -> dict[str, Any]:
     config = raw_config(theta)
     written = (set(config.get(tower) or {}) >= set(names) for tower, names in _HIDDEN_SETTINGS.items())
-    if config.get("model_type") != "clip" or not all(written):
+    if not all(written):
         # transformers knows the defaults that a file leaves out, but takes seconds to import
         config = load_config(theta.source, theta.revision).to_dict()
-    return {f"{name} in {tower}": config[tower][name] for tower, names in _HIDDEN_SETTINGS.items() for name in names}
+    return {
+        f"{name} in {tower}": config[tower].get(name)
+        for tower, names in _HIDDEN_SETTINGS.items()
+        for name in (*names, *_OTHER_SETTINGS)
+    }
 
 
 def _patterns(
@@ -279,20 +290,21 @@ def _patterns(
     logit_scale_with: str | None,
     alphas: Mapping[str, float] | None,
     extrapolate: bool,
+    architecture: Architecture,
 ) -> list[tuple[str, float]]:
     """Patterns of names with their alphas, from all the ways to give alphas; the last pattern that matches counts."""
     towers = {"vision": alpha_vision, "text": alpha_text}
     patterns = [("*", alpha)] if alpha is not None else []
     for tower, value in towers.items():
         if value is not None:
-            patterns += [(pattern, value) for pattern in CLIP.patterns(tower)]
+            patterns += [(pattern, value) for pattern in architecture.patterns(tower)]
     follows = logit_scale_with or ("text" if alpha is None else None)
     if follows is not None:
         if follows not in towers:
             raise NewsMatchError(f"The logit_scale goes with vision or text, not with '{follows}'.")
         own = towers[follows]
         if own is not None:
-            patterns.append(("logit_scale", own))
+            patterns += [(name, own) for name in architecture.scalars]
         elif logit_scale_with:
             raise NewsMatchError(f"The logit_scale cannot go with the {follows} tower, which has no alpha of its own.")
     patterns += (alphas or {}).items()

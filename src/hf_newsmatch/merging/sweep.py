@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
-from transformers import CLIPModel, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 
 from ..data.images import undecoded
 from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from ..errors import NewsMatchError
 from ..metrics.scoring import article_scores, gold_ranks
-from ..models.architectures import CLIP
-from ..models.loading import best_device, load_clip
-from ..models.weights import Weights, open_weights
+from ..models.architectures import TOWERS, architecture_of
+from ..models.loading import best_device, build_model, load_config, load_model
+from ..models.weights import open_weights
 from ..retrieval.embeddings import image_batches, text_batches, unit_length
 from ..retrieval.ranking import rank
 from .curve import Alpha, AlphaSweep
@@ -201,8 +201,15 @@ class _Data:
 class _Models:
     """One model that takes the weights of any alpha, tower by tower."""
 
-    def __init__(self, model: CLIPModel, processor: ProcessorMixin, theta_0: Weights, theta_1: Weights):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        theta_0: Mapping[str, torch.Tensor],
+        theta_1: Mapping[str, torch.Tensor],
+    ):
         self.model, self.processor = model, processor
+        self.architecture = architecture_of(model.config)
         self.features = {"vision": model.get_image_features, "text": model.get_text_features}
         tensors = {
             name: (target, theta_0[name].to(model.device), theta_1[name].to(model.device))
@@ -210,7 +217,7 @@ class _Models:
         }
         # one tower works at a time, and only its weights need to change
         self.tensors = {
-            tower: [tensors[name] for name in tensors if CLIP.tower(name) == tower] for tower in CLIP.towers
+            tower: [tensors[name] for name in tensors if self.architecture.tower(name) == tower] for tower in TOWERS
         }
 
     @torch.no_grad()
@@ -227,13 +234,21 @@ class _Models:
 def _between(
     zero_shot: str | Path, fine_tuned: str | Path, zero_shot_revision: str | None, device: torch.device | None
 ) -> Iterator[_Models]:
-    model, processor = load_clip(fine_tuned)
+    model, processor = load_model(fine_tuned)
     model.to(device or best_device())
     with open_weights(zero_shot, zero_shot_revision) as theta_0, open_weights(fine_tuned) as theta_1:
         # loading has looked at the other end
         for name in matching_names(theta_0, theta_1):
             check_finite(name, theta_0.arrays[name], theta_0.source)
-        yield _Models(model, processor, theta_0, theta_1)
+        names = set(model.state_dict())
+        if names <= set(theta_1.names):
+            yield _Models(model, processor, theta_0, theta_1)
+            return
+    # transformers gives the weights of some architectures other names than their files
+    configs = load_config(zero_shot, zero_shot_revision), load_config(fine_tuned)
+    first = build_model(zero_shot, zero_shot_revision, "auto", configs[0])
+    second = build_model(fine_tuned, None, "auto", configs[1])
+    yield _Models(model, processor, first.state_dict(), second.state_dict())
 
 
 class _Embeddings:
@@ -263,7 +278,7 @@ class _Embeddings:
         with tqdm(total=steps, desc="Sweeping alpha", disable=not self.progress) as bar:
             rows: list[dict[str, torch.Tensor]] = [{} for _ in text]
             texts = self.data.texts if text else []
-            for batch in text_batches(self.models.processor, texts, self.batch_size):
+            for batch in text_batches(self.models.processor, texts, self.batch_size, self.models.architecture):
                 for row, embeds in zip(rows, self.models.embed("text", text, batch["inputs"])):
                     row.update(zip(batch["texts"], embeds))
                     bar.update()
@@ -272,7 +287,9 @@ class _Embeddings:
             }
             batches: list[list[torch.Tensor]] = [[] for _ in vision]
             pictures = self.data.pictures if vision else []
-            for batch in image_batches(self.models.processor, pictures, self.batch_size):
+            for batch in image_batches(
+                self.models.processor, pictures, self.batch_size, architecture=self.models.architecture
+            ):
                 for embedded, embeds in zip(batches, self.models.embed("vision", vision, batch)):
                     embedded.append(embeds)
                     bar.update()

@@ -1,14 +1,15 @@
-"""What a checkpoint is that looks like one of CLIP and would compute something else, or not be the same twice."""
+"""What a checkpoint is that looks like a dual encoder's and would compute something else, or not be the same twice."""
 
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NewsMatchError
+from .architectures import architecture_of
 
 if TYPE_CHECKING:
     import torch
-    from transformers import CLIPConfig, CLIPModel, CLIPProcessor
+    from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 # What wrappers put before the names of weights: a model with a head, data-parallel training, torch.compile.
 PREFIX = re.compile(r"^(?:(?:module|_orig_mod|clip)\.)+")
@@ -84,18 +85,21 @@ def scale_of_one_value(checkpoint: str, revision: str | None = None) -> "torch.T
     return None
 
 
-def check_loaded(name_or_path: str | Path, model: "CLIPModel", report: dict[str, Any], strict: bool = False) -> None:
+def check_loaded(
+    name_or_path: str | Path, model: "PreTrainedModel", report: dict[str, Any], strict: bool = False
+) -> None:
     """Refuse loaded weights that are no numbers, and, with `strict`, weights that the model has no place for.
 
     Raises:
         [`NewsMatchError`]: naming the first such weight.
     """
+    architecture = architecture_of(model.config, name_or_path)
     left = sorted(name for name in report["unexpected_keys"] if not name.endswith(_BUFFER))
     if strict and left:
         raise NewsMatchError(
-            f"'{name_or_path}' has {len(left)} weights that CLIP has not, first {left[0]}: a model that is fine-tuned"
-            " from it could not be interpolated with it; load it with CLIPModel.from_pretrained, save it, and name"
-            " that folder."
+            f"'{name_or_path}' has {len(left)} weights that {architecture.title} has not, first {left[0]}: a model"
+            f" that is fine-tuned from it could not be interpolated with it; load it with"
+            f" {architecture.model}.from_pretrained, save it, and name that folder."
         )
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
@@ -105,7 +109,7 @@ def check_loaded(name_or_path: str | Path, model: "CLIPModel", report: dict[str,
             )
 
 
-def check_end_of_text(name_or_path: str | Path, config: "CLIPConfig", processor: "CLIPProcessor") -> None:
+def check_end_of_text(name_or_path: str | Path, config: "PreTrainedConfig", processor: "ProcessorMixin") -> None:
     """Refuse a tokenizer whose texts end in another token than the one that the model reads them at.
 
     A model that finds no such token takes the first one of each text, and all texts get the same embedding.

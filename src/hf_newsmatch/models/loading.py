@@ -1,24 +1,27 @@
-"""Loading CLIP checkpoints, from a folder or the Hub."""
+"""Loading dual encoders, from a folder or the Hub."""
 
 import pickle
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NewsMatchError, explain, first_sentence, shortened
+from .architectures import Architecture, architecture_of
 from .checks import PREFIX, check_end_of_text, check_loaded, other_layout, refuse_adapter, scale_of_one_value
+from .inputs import image_inputs
 
 # PyTorch and transformers' models are imported where they are needed: that takes seconds, and interpolating weights
 # needs none
 if TYPE_CHECKING:
     import torch
-    from transformers import CLIPConfig, CLIPModel, CLIPProcessor
+    from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 # The name under which the checkpoint inside the package goes, where a Hub id or a folder is expected.
 DEMO_MODEL = "demo"
-# What no CLIP exceeds, by the end of a setting's name: larger ones would take the memory or hours before they fail.
+# What no model exceeds, by the end of a setting's name: larger ones would take the memory or hours before they fail.
 _LIMITS = {"num_hidden_layers": 512, "num_attention_heads": 4096, "image_size": 8192, "_size": 2**24, "_dim": 2**24}
 _MAX_PIXELS = 8192  # of a side, to which a processor may bring pictures
 _PROCESSOR = "tokenizer or image processor"
@@ -43,11 +46,11 @@ def is_local(name_or_path: str | Path) -> bool:
     return Path(resolve_checkpoint(name_or_path)).is_dir()
 
 
-def load_config(name_or_path: str | Path, revision: str | None = None) -> "CLIPConfig":
-    """Load the configuration of a CLIP checkpoint.
+def load_config(name_or_path: str | Path, revision: str | None = None) -> "PreTrainedConfig":
+    """Load the configuration of a dual encoder's checkpoint.
 
     Raises:
-        [`NewsMatchError`]: when there is no such checkpoint, or it is no CLIP.
+        [`NewsMatchError`]: when there is no such checkpoint, or it is no dual encoder that is known.
     """
     from transformers import AutoConfig
 
@@ -60,45 +63,46 @@ def load_config(name_or_path: str | Path, revision: str | None = None) -> "CLIPC
         if layout := other_layout(name_or_path, checkpoint, revision):
             raise NewsMatchError(layout) from error
         raise
-    if config.model_type != "clip":
+    try:
+        architecture = architecture_of(config, name_or_path)
+    except NewsMatchError as error:
         if layout := other_layout(name_or_path, checkpoint, revision):
-            raise NewsMatchError(layout)
-        raise NewsMatchError(
-            f"'{name_or_path}' is a '{config.model_type}' checkpoint, not CLIP; name one like"
-            " openai/clip-vit-base-patch32."
-        )
-    _check_sizes(name_or_path, config)
+            raise NewsMatchError(layout) from error
+        raise
+    _check_sizes(name_or_path, config, architecture)
     return config
 
 
-def _check_sizes(name_or_path: str | Path, config: "CLIPConfig") -> None:
+def _check_sizes(name_or_path: str | Path, config: "PreTrainedConfig", architecture: Architecture) -> None:
     """Refuse sizes that no model has before anything of such a size is made."""
     settings = [("", config), ("text_config.", config.text_config), ("vision_config.", config.vision_config)]
     for prefix, section in settings:
         for name, value in section.to_dict().items():
             limit = next((limit for end, limit in _LIMITS.items() if name.endswith(end)), None)
-            if name == "eos_token_id" and prefix == "text_config." and not isinstance(value, int):
+            at_end = architecture.reads_at_end and prefix == "text_config."
+            if at_end and name == "eos_token_id" and not isinstance(value, int):
                 raise NewsMatchError(
-                    f"No CLIP checkpoint in '{name_or_path}': its config.json has a {prefix}{name} that is no number."
+                    f"No checkpoint of a dual encoder in '{name_or_path}': its config.json has a {prefix}{name} that is"
+                    " no number."
                 )
             if limit is not None and isinstance(value, int) and not 1 <= value <= limit:
                 raise NewsMatchError(
-                    f"No CLIP checkpoint in '{name_or_path}': its config.json has a {prefix}{name} of"
+                    f"No checkpoint of a dual encoder in '{name_or_path}': its config.json has a {prefix}{name} of"
                     f" {shortened(str(value), 20)}, which no model has."
                 )
 
 
-def load_clip(
+def load_model(
     name_or_path: str | Path,
     revision: str | None = None,
     dtype: "torch.dtype | str" = "float32",
     strict: bool = False,
-) -> "tuple[CLIPModel, CLIPProcessor]":
-    """Load a CLIP checkpoint and its processor.
+) -> "tuple[PreTrainedModel, ProcessorMixin]":
+    """Load the checkpoint of a dual encoder and its processor.
 
     Weights come in float32 unless asked otherwise: `transformers` keeps a checkpoint's own dtype, and training in
-    half precision loses small updates. Texts are cut at the model's own context (77 tokens for OpenAI's), whatever the
-    tokenizer's files say. Pictures are prepared by Pillow: the pixels must not depend on torchvision being there.
+    half precision loses small updates. Texts are cut at the model's own context (77 tokens for OpenAI's CLIP),
+    whatever the tokenizer's files say. Pictures are prepared by Pillow: the pixels must not depend on torchvision.
 
     Args:
         name_or_path (`str` or `Path`):
@@ -108,30 +112,38 @@ def load_clip(
         dtype (`torch.dtype` or `str`, *optional*, defaults to `"float32"`):
             The dtype of the weights.
         strict (`bool`, *optional*, defaults to `False`):
-            Whether to refuse weights that CLIP has not, as a training does.
+            Whether to refuse weights that the model has no place for, as a training does.
 
     Returns:
-        `tuple[CLIPModel, CLIPProcessor]`, the model in evaluation mode on the CPU.
+        `tuple[PreTrainedModel, ProcessorMixin]`, the model in evaluation mode on the CPU, of one of the classes in
+        [`ARCHITECTURES`].
 
     Raises:
-        [`NewsMatchError`]: when there is no such checkpoint, or it is no CLIP.
+        [`NewsMatchError`]: when there is no such checkpoint, or it is no dual encoder that is known.
     """
     config = load_config(name_or_path, revision)
-    model = load_model(name_or_path, revision, dtype, config, strict)
+    architecture = architecture_of(config, name_or_path)
+    model = build_model(name_or_path, revision, dtype, config, strict)
     processor = load_processor(name_or_path, revision, config)
-    processor.tokenizer.model_max_length = config.text_config.max_position_embeddings
-    check_end_of_text(name_or_path, config, processor)
+    tokenizer = processor.tokenizer
+    tokenizer.model_max_length = architecture.text_length(config, tokenizer.model_max_length)
+    if architecture.reads_at_end:
+        check_end_of_text(name_or_path, config, processor)
     return model, processor
 
 
-def load_model(
+# its name before it loaded more than CLIP
+load_clip = load_model
+
+
+def build_model(
     name_or_path: str | Path,
     revision: str | None,
     dtype: "torch.dtype | str",
-    config: "CLIPConfig",
+    config: "PreTrainedConfig",
     strict: bool = False,
-) -> "CLIPModel":
-    """Load the model of a CLIP checkpoint whose configuration is known, in evaluation mode.
+) -> "PreTrainedModel":
+    """Load the model of a checkpoint whose configuration is known, in evaluation mode.
 
     A checkpoint that has a pickle alone (`pytorch_model.bin`) is read by PyTorch's restricted loader, which takes
     tensors and nothing that could run.
@@ -139,12 +151,14 @@ def load_model(
     Raises:
         [`NewsMatchError`]: when the weights cannot be read, or they and the configuration do not fit.
     """
-    from transformers import CLIPModel
+    import transformers
 
+    architecture = architecture_of(config, name_or_path)
     checkpoint = resolve_checkpoint(name_or_path)
-    scale = scale_of_one_value(checkpoint, revision)
+    # SigLIP has a list of one value by nature
+    scale = None if architecture.bias else scale_of_one_value(checkpoint, revision)
     with _explained(name_or_path):
-        model, report = CLIPModel.from_pretrained(
+        model, report = getattr(transformers, architecture.model).from_pretrained(
             checkpoint,
             config=config,
             revision=revision,
@@ -162,7 +176,7 @@ def load_model(
                 " config.json of these weights beside them."
             )
         model.logit_scale.data.fill_(scale)
-    missing = sorted(report["missing_keys"])
+    missing = sorted(set(report["missing_keys"]) - set(architecture.scalars))
     if missing:
         raise NewsMatchError(
             f"The checkpoint '{name_or_path}' lacks {len(missing)} weights of its own configuration, first"
@@ -179,17 +193,16 @@ def load_model(
     return model.eval()
 
 
-def load_processor(name_or_path: str | Path, revision: str | None, config: "CLIPConfig") -> "CLIPProcessor":
-    """Load the processor of a CLIP checkpoint whose configuration is known.
+def load_processor(name_or_path: str | Path, revision: str | None, config: "PreTrainedConfig") -> "ProcessorMixin":
+    """Load the processor of a checkpoint whose configuration is known.
 
     Raises:
         [`NewsMatchError`]: when there is none, or its tokenizer is not the model's: without its files, `transformers`
             makes up one that knows two tokens and takes every word for the end of the text.
     """
-    from transformers import CLIPProcessor
-
+    architecture = architecture_of(config, name_or_path)
     with _explained(name_or_path, _PROCESSOR):
-        processor = CLIPProcessor.from_pretrained(resolve_checkpoint(name_or_path), revision=revision, backend="pil")
+        processor = _read_processor(resolve_checkpoint(name_or_path), revision, architecture)
     # a table of embeddings may be padded beyond the vocabulary, but not to twice its size
     size, rows = len(processor.tokenizer), config.text_config.vocab_size
     if not rows / 2 < size <= rows:
@@ -197,32 +210,60 @@ def load_processor(name_or_path: str | Path, revision: str | None, config: "CLIP
             f"The tokenizer of '{name_or_path}' knows {size} tokens and the model {rows}; put the model's own"
             " tokenizer.json, or vocab.json and merges.txt, beside its weights."
         )
-    _check_pixels(name_or_path, processor, config.vision_config.image_size)
+    _check_pixels(name_or_path, processor, config, architecture)
     return processor
 
 
-def _check_pixels(name_or_path: str | Path, processor: "CLIPProcessor", size: int) -> None:
+def _read_processor(checkpoint: str, revision: str | None, architecture: Architecture) -> "ProcessorMixin":
+    import transformers
+
+    processor_class = getattr(transformers, architecture.processor)
+    if architecture.image_processor is None:
+        return processor_class.from_pretrained(checkpoint, revision=revision, backend="pil")
+    module, _, name = architecture.image_processor.partition(":")
+    images = getattr(import_module(module), name).from_pretrained(checkpoint, revision=revision)
+    return processor_class(images, transformers.AutoTokenizer.from_pretrained(checkpoint, revision=revision))
+
+
+def _check_pixels(
+    name_or_path: str | Path, processor: "ProcessorMixin", config: "PreTrainedConfig", architecture: Architecture
+) -> None:
     """Try the image processor on a small picture: what it gives must be what the model reads."""
     import numpy as np
     import PIL.Image
 
-    image_processor = processor.image_processor
+    image_processor, vision = processor.image_processor, config.vision_config
+    size = _image_size(vision)
     sides = [side for name in ("size", "crop_size") for side in _sides(getattr(image_processor, name, None))]
     shape: tuple[float, ...] = (3, max(sides, default=0), max(sides, default=0))
-    sound = all(1 <= side <= max(_MAX_PIXELS, 4 * size) for side in sides)
+    sound = all(1 <= side <= max(_MAX_PIXELS, 4 * (size or 0)) for side in sides)
     if sound:
         with _explained(name_or_path, _PROCESSOR), np.errstate(all="ignore"):
-            pixels = image_processor(PIL.Image.new("RGB", (4, 3), "gray"), return_tensors="pt")["pixel_values"][0]
-        shape = tuple(pixels.shape)
-        if not pixels.isfinite().all():
+            picture = PIL.Image.new("RGB", (4, 3), "gray")
+            made = image_inputs(processor, [picture], architecture)["pixel_values"][0]
+        shape = tuple(made.shape)
+        if not made.isfinite().all():
             raise NewsMatchError(
                 f"The image processor of '{name_or_path}' makes pixels that are no numbers; its image_std is 0."
             )
-    if shape != (3, size, size):
+    if len(shape) == 2:  # patches of a picture of its own aspect ratio
+        expected = 3 * vision.patch_size**2
+        if shape[-1] != expected:
+            raise NewsMatchError(
+                f"The image processor of '{name_or_path}' makes patches of {shape[-1]} numbers and its model reads"
+                f" {expected}; put the model's own preprocessor_config.json beside its weights."
+            )
+    elif not sound or (size is not None and shape != (3, size, size)):
         raise NewsMatchError(
             f"The image processor of '{name_or_path}' makes pictures of {shape[-2]} x {shape[-1]} pixels and its model"
             f" reads {size} x {size}; put the model's own preprocessor_config.json beside its weights."
         )
+
+
+def _image_size(vision: "PreTrainedConfig") -> int | None:
+    """The side of the pictures that a vision tower reads; `None` for one that reads any, such as convolutions."""
+    size = getattr(vision, "image_size", None)
+    return size if isinstance(size, int) and getattr(vision, "patch_size", None) is not None else None
 
 
 def _sides(size: Any) -> Iterator[float]:
@@ -270,5 +311,5 @@ def no_checkpoint(name_or_path: str | Path, error: Exception) -> str:
     """The sentence for a checkpoint that cannot be read; a name that is no folder may have been meant for either."""
     name, said = shortened(str(name_or_path)), _said(error)
     if Path(resolve_checkpoint(name_or_path)).exists():
-        return f"No CLIP checkpoint in '{name}': {said}."
+        return f"No checkpoint of a dual encoder in '{name}': {said}."
     return f"There is neither a folder '{name}' nor a checkpoint of that name on the Hub that can be read ({said})."

@@ -24,13 +24,14 @@ from yaml import YAMLError
 
 from ..errors import NewsMatchError, first_sentence
 from ..utils.files import is_file_name, sha256
+from .architectures import architecture_of
 from .checks import PREFIX, refuse_adapter
-from .loading import load_config, load_model, no_checkpoint, resolve_checkpoint
+from .loading import build_model, load_config, no_checkpoint, resolve_checkpoint
 
 # PyTorch takes a second to import and is only needed where a model is
 if TYPE_CHECKING:
     import torch
-    from transformers import CLIPModel, CLIPProcessor
+    from transformers import PreTrainedModel, ProcessorMixin
 
 # Buffers that older versions of transformers saved among the weights: 0, 1, 2 … and no parameters.
 _LEGACY_BUFFER = "position_ids"
@@ -91,7 +92,7 @@ class Weights:
 
 @contextmanager
 def open_weights(name_or_path: str | Path, revision: str | None = None) -> Iterator[Weights]:
-    """Open a CLIP checkpoint's safetensors file or shards; through transformers when it has only a `.bin`.
+    """Open a checkpoint's safetensors file or shards; through transformers when it has only a `.bin`.
 
     Args:
         name_or_path (`str` or `Path`):
@@ -100,21 +101,30 @@ def open_weights(name_or_path: str | Path, revision: str | None = None) -> Itera
             Branch, tag or commit of a Hub id.
 
     Raises:
-        [`NewsMatchError`]: when there is no such checkpoint, it is no CLIP, or its file is damaged.
+        [`NewsMatchError`]: when there is no such checkpoint, it is no dual encoder's, or its file is damaged.
     """
     checkpoint = resolve_checkpoint(name_or_path)
     refuse_adapter(name_or_path, checkpoint, revision)
     files = weight_files(name_or_path, revision)
     if not files:
-        model = load_model(name_or_path, revision, "auto", load_config(name_or_path, revision))
+        model = build_model(name_or_path, revision, "auto", load_config(name_or_path, revision))
         yield Weights(str(name_or_path), {name: _as_array(t) for name, t in model.state_dict().items()}, revision)
         return
     arrays = {PREFIX.sub("", name): array for file in files for name, array in _mapped(file).items()}
-    if "logit_scale" not in arrays:
-        raise NewsMatchError(f"{name_or_path} is no CLIP checkpoint: it has no weight named 'logit_scale'.")
-    if arrays["logit_scale"].shape == (1,):  # as some libraries save it
-        arrays["logit_scale"] = arrays["logit_scale"].reshape(())
-    yield Weights(str(name_or_path), arrays, revision)
+    weights = Weights(str(name_or_path), arrays, revision)
+    architecture = architecture_of(raw_config(weights), name_or_path)
+    temperature = architecture.temperature.name
+    if temperature not in arrays:
+        initial = raw_config(weights).get(f"{temperature}_init_value")
+        if architecture.temperature.is_logarithm or not isinstance(initial, float):
+            raise NewsMatchError(
+                f"{name_or_path} is no checkpoint of a dual encoder: it has no weight named '{temperature}'."
+            )
+        # published without it, and then it is the configuration's
+        weights = Weights(str(name_or_path), {**arrays, temperature: np.array(initial, np.float32)}, revision)
+    elif architecture.bias is None and arrays[temperature].shape == (1,):
+        weights.arrays[temperature] = arrays[temperature].reshape(())  # as some libraries save it
+    yield weights
 
 
 def _mapped(file: Path) -> dict[str, np.ndarray]:
@@ -131,7 +141,7 @@ def _mapped(file: Path) -> dict[str, np.ndarray]:
     arrays = {}
     for name, tensor in header.items():
         if tensor["dtype"] not in _DTYPES:
-            raise NewsMatchError(f"'{name}' in {file} is of type {tensor['dtype']}, which no CLIP checkpoint has.")
+            raise NewsMatchError(f"'{name}' in {file} is of type {tensor['dtype']}, which no checkpoint here has.")
         first, last = (begin + offset for offset in tensor["data_offsets"])
         values = np.frombuffer(content[first:last], dtype=_DTYPES[tensor["dtype"]])
         arrays[name] = values.reshape(tensor["shape"])
@@ -332,7 +342,7 @@ def raw_config(weights: Weights) -> dict[str, Any]:
     """
     file = _find(resolve_checkpoint(weights.source), "config.json", weights.revision)
     if file is None:
-        raise NewsMatchError(f"No CLIP checkpoint in '{weights.source}': it has no config.json.")
+        raise NewsMatchError(f"No checkpoint of a dual encoder in '{weights.source}': it has no config.json.")
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError, RecursionError) as error:
@@ -374,8 +384,8 @@ def check_replaceable(folder: str | Path) -> None:
         raise NewsMatchError(f"{folder} is no checkpoint and is not replaced by one; name another folder.")
 
 
-def save_checkpoint(model: "CLIPModel", processor: "CLIPProcessor", folder: Path) -> None:
-    """Save an ordinary CLIP checkpoint that `from_pretrained` loads, in safetensors alone."""
+def save_checkpoint(model: "PreTrainedModel", processor: "ProcessorMixin", folder: Path) -> None:
+    """Save an ordinary checkpoint that `from_pretrained` loads, in safetensors alone."""
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from datasets import Dataset
-from transformers import CLIPModel, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 
 from ..data.images import undecoded
 from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
@@ -13,7 +13,7 @@ from .ranking import MAX_RANK, Ranking, rank
 
 
 def rank_articles(
-    model: CLIPModel,
+    model: PreTrainedModel,
     processor: ProcessorMixin,
     articles: Dataset,
     images: Dataset,
@@ -37,7 +37,7 @@ def rank_articles(
 
 
 def embed_articles(
-    model: CLIPModel,
+    model: PreTrainedModel,
     processor: ProcessorMixin,
     articles: Dataset,
     images: Dataset,
@@ -47,7 +47,7 @@ def embed_articles(
     """Embed articles and candidate pictures with one model.
 
     Args:
-        model (`CLIPModel`), processor (`ProcessorMixin`):
+        model (`PreTrainedModel`), processor (`ProcessorMixin`):
             One checkpoint.
         articles (`datasets.Dataset`):
             With `article_id` and the text fields.

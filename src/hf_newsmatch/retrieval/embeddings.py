@@ -6,23 +6,25 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
-from transformers import CLIPModel, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 
 from ..data.images import open_picture
+from ..models.architectures import CLIP, Architecture, architecture_of
+from ..models.inputs import cased, image_inputs, text_inputs
 
 
 @torch.no_grad()
 def embed_texts(
-    model: CLIPModel,
+    model: PreTrainedModel,
     processor: ProcessorMixin,
     texts: Sequence[str],
     batch_size: int = 256,
     progress: bool = True,
 ) -> torch.Tensor:
-    """Embed texts, each distinct text once, in batches of similar length that are padded to their longest.
+    """Embed texts, each distinct text once, in batches of similar length that are padded as the model needs it.
 
     Args:
-        model (`CLIPModel`):
+        model (`PreTrainedModel`):
             The model; the work is done on its device and in its dtype.
         processor (`ProcessorMixin`):
             Of the same checkpoint.
@@ -39,7 +41,7 @@ def embed_texts(
     model.eval()
     rows: dict[str, torch.Tensor] = {}
     with tqdm(total=len(set(texts)), desc="Embedding texts", unit="text", disable=not progress) as bar:
-        for batch in text_batches(processor, texts, batch_size):
+        for batch in text_batches(processor, texts, batch_size, architecture_of(model.config)):
             embeds = model.get_text_features(**_to(model, batch["inputs"])).pooler_output
             rows.update(zip(batch["texts"], unit_length(embeds)))
             bar.update(len(batch["texts"]))
@@ -48,7 +50,7 @@ def embed_texts(
 
 @torch.no_grad()
 def embed_images(
-    model: CLIPModel,
+    model: PreTrainedModel,
     processor: ProcessorMixin,
     images: Sequence[Any],
     batch_size: int = 64,
@@ -58,7 +60,7 @@ def embed_images(
     """Embed pictures.
 
     Args:
-        model (`CLIPModel`):
+        model (`PreTrainedModel`):
             The model; the work is done on its device and in its dtype.
         processor (`ProcessorMixin`):
             Of the same checkpoint.
@@ -80,53 +82,56 @@ def embed_images(
     model.eval()
     rows: list[torch.Tensor] = []
     with tqdm(total=len(images), desc="Embedding pictures", unit="picture", disable=not progress) as bar:
-        for batch in image_batches(processor, images, batch_size, num_workers):
+        for batch in image_batches(processor, images, batch_size, num_workers, architecture_of(model.config)):
             embeds = model.get_image_features(**_to(model, batch)).pooler_output
             rows += unit_length(embeds)
             bar.update(len(embeds))
     return _stack(model, rows)
 
 
-def text_batches(processor: ProcessorMixin, texts: Iterable[str], batch_size: int) -> Iterator[dict[str, Any]]:
+def text_batches(
+    processor: ProcessorMixin, texts: Iterable[str], batch_size: int, architecture: Architecture = CLIP
+) -> Iterator[dict[str, Any]]:
     """Batches of the distinct texts, shortest first: `{"texts": list[str], "inputs": tokens}`."""
     distinct = list(dict.fromkeys(texts))
     if not distinct:
         return
-    lengths = [len(ids) for ids in processor.tokenizer(distinct, truncation=True)["input_ids"]]
+    lengths = [len(ids) for ids in processor.tokenizer(cased(distinct, architecture), truncation=True)["input_ids"]]
     order = sorted(range(len(distinct)), key=lengths.__getitem__)
     for start in range(0, len(order), batch_size):
         batch = [distinct[index] for index in order[start : start + batch_size]]
-        yield {
-            "texts": batch,
-            "inputs": processor.tokenizer(batch, padding=True, truncation=True, return_tensors="pt"),
-        }
+        yield {"texts": batch, "inputs": text_inputs(processor, batch, architecture)}
 
 
 def image_batches(
-    processor: ProcessorMixin, images: Sequence[Any], batch_size: int, num_workers: int = 0
+    processor: ProcessorMixin,
+    images: Sequence[Any],
+    batch_size: int,
+    num_workers: int = 0,
+    architecture: Architecture = CLIP,
 ) -> Iterable[dict[str, torch.Tensor]]:
-    """Batches of the pictures in order, decoded and prepared: `{"pixel_values": float32 (batch, 3, h, w)}`."""
+    """Batches of the pictures in order, decoded and prepared, as [`image_inputs`] gives them."""
     return DataLoader(
-        _Pictures(processor, images),
+        _Pictures(processor, images, architecture),
         batch_size=batch_size,
         num_workers=num_workers,
-        collate_fn=_stack_pixels,
+        collate_fn=_concatenated,
     )
 
 
-def _stack_pixels(pixels: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {"pixel_values": torch.stack(pixels)}
+def _concatenated(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 
 class _Pictures(Dataset):
-    def __init__(self, processor: ProcessorMixin, images: Sequence[Any]):
-        self.prepare, self.images = processor.image_processor, images
+    def __init__(self, processor: ProcessorMixin, images: Sequence[Any], architecture: Architecture):
+        self.processor, self.images, self.architecture = processor, images, architecture
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self.prepare(open_picture(self.images[index]), return_tensors="pt")["pixel_values"][0]
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return image_inputs(self.processor, [open_picture(self.images[index])], self.architecture)
 
 
 def unit_length(embeds: torch.Tensor) -> torch.Tensor:
@@ -134,12 +139,19 @@ def unit_length(embeds: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(embeds.float(), dim=-1)
 
 
-def _to(model: CLIPModel, inputs: Any) -> dict[str, torch.Tensor]:
+def _to(model: PreTrainedModel, inputs: Any) -> dict[str, torch.Tensor]:
     return {
         name: value.to(model.device, model.dtype if value.is_floating_point() else value.dtype)
         for name, value in inputs.items()
     }
 
 
-def _stack(model: CLIPModel, rows: list[torch.Tensor]) -> torch.Tensor:
-    return torch.stack(rows).cpu() if rows else torch.empty(0, model.config.projection_dim)
+def _stack(model: PreTrainedModel, rows: list[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(rows).cpu() if rows else torch.empty(0, embedding_size(model))
+
+
+def embedding_size(model: PreTrainedModel) -> int:
+    """The number of dimensions of a model's embeddings."""
+    config = model.config
+    sizes = ((config, "projection_dim"), (config.text_config, "projection_size"), (config.text_config, "hidden_size"))
+    return next(getattr(section, name) for section, name in sizes if hasattr(section, name))

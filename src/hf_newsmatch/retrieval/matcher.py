@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from huggingface_hub.constants import DEFAULT_REVISION, REPOCARD_NAME
-from transformers import CLIPModel, CLIPProcessor
+from transformers import PreTrainedModel, ProcessorMixin
 
 from ..errors import NewsMatchError
 from ..hub.files import Upload, checkpoint_files, refuse_private
 from ..hub.push import check_repo_id, push
 from ..hub.templates import render
-from ..models.loading import best_device, load_clip
+from ..models.loading import best_device, load_model
 from ..models.weights import check_replaceable, save_checkpoint
 from ..utils.files import atomic_path
 from .embeddings import embed_images, embed_texts
@@ -22,14 +22,14 @@ from .ranking import Ranking, rank
 
 
 class NewsMatcher:
-    """Ranks pictures for news texts with one CLIP checkpoint.
+    """Ranks pictures for news texts with one checkpoint of a dual encoder.
 
     The scores are those of plain `transformers`: cosine similarities of `model.get_text_features` and
     `model.get_image_features`. The class adds batches, pictures in any form (see [`open_picture`]), and ids.
 
     Args:
-        model (`CLIPModel`), processor (`CLIPProcessor`):
-            One checkpoint, as [`load_clip`] gives it.
+        model (`PreTrainedModel`), processor (`ProcessorMixin`):
+            One checkpoint, as [`load_model`] gives it.
 
     Example:
 
@@ -40,7 +40,7 @@ class NewsMatcher:
     ```
     """
 
-    def __init__(self, model: CLIPModel, processor: CLIPProcessor):
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin):
         self.model, self.processor = model.eval(), processor
 
     @classmethod
@@ -58,9 +58,9 @@ class NewsMatcher:
                 The device to embed on; by default the accelerator, when there is one.
 
         Raises:
-            [`NewsMatchError`]: when there is no such checkpoint, or it is no CLIP.
+            [`NewsMatchError`]: when there is no such checkpoint, or it is no dual encoder that is known.
         """
-        model, processor = load_clip(name_or_path, revision)
+        model, processor = load_model(name_or_path, revision)
         return cls(model.to(device or best_device()), processor)
 
     def save_pretrained(self, folder: str | Path) -> Path:

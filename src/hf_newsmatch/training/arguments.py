@@ -12,6 +12,7 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 from ..configs import ContrastiveOptions
 from ..errors import NewsMatchError, first_sentence
 from ..metrics.scoring import metric_names
+from ..models.architectures import LOSSES
 from ..utils.machine import usable_cores
 
 # Of transformers' own arguments, those that a training's result depends on.
@@ -64,6 +65,8 @@ class ContrastiveTrainingArguments(ContrastiveOptions, TrainingArguments):
     """
 
     def __post_init__(self):
+        if self.loss not in (None, *LOSSES):
+            raise ValueError(f"--loss is {' or '.join(LOSSES)}, not {self.loss}.")
         if self.logits_factor <= 0:
             raise ValueError(f"--logits_factor must be positive, not {self.logits_factor}.")
         if self.contrastive_chunk_size is not None and not (

@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from ..data.text import DEFAULT_TEXT_FIELDS
 from ..errors import explain, first_sentence
-from ..models.loading import load_clip
+from ..models.loading import load_model
 from .arguments import ContrastiveTrainingArguments
 from .trainer import ContrastiveTrainer
 
@@ -40,7 +40,7 @@ def build_trainer(
         [`NewsMatchError`]: when there is no such checkpoint, an option needs a package that is not installed, or the
             data are too few.
     """
-    model, processor = load_clip(model_name_or_path, revision, strict=True)
+    model, processor = load_model(model_name_or_path, revision, strict=True)
     with explain(
         ImportError,  # how transformers reports the missing package of an option
         RuntimeError,

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from .losses import MAX_LOGIT_SCALE
+from ..models.architectures import architecture_of
 
 # Seconds within which several processes count two signals as one.
 _SAME_SIGNAL = 2.0
@@ -26,13 +26,16 @@ _SAME_SIGNAL = 2.0
 _Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 
-class ClampLogitScaleCallback(TrainerCallback):
-    """Keeps the stored `logit_scale` at most ln 100, as CLIP's own training did, unless it is frozen."""
+class ClampTemperatureCallback(TrainerCallback):
+    """Keeps the stored temperature within the bounds of its architecture, such as `logit_scale` at most ln 100, as in
+    CLIP's own training, unless it is frozen."""
 
     def on_optimizer_step(self, args, state, control, model: nn.Module, **kwargs):
+        temperature = architecture_of(model.config).temperature
+        parameter, (least, largest) = getattr(model, temperature.name), temperature.bounds()
         with torch.no_grad():
-            if model.logit_scale.requires_grad:
-                model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+            if parameter.requires_grad and (least is not None or largest is not None):
+                parameter.clamp_(min=least, max=largest)
 
 
 class DisableInputGradsCallback(TrainerCallback):

@@ -87,17 +87,17 @@ def choose_by_one(eval_dataset: Any, args: ContrastiveTrainingArguments) -> None
     args.metric_for_best_model = None  # type: ignore[assignment]  # which transformers takes, but no flag can say
 
 
-def with_cached(dataset: Any, image_processor: Any) -> Any:
+def with_cached(dataset: Any, image_processor: Any, inputs: Sequence[str]) -> Any:
     """The same data with pictures decoded and resized once and kept.
 
     Raises:
         [`NewsMatchError`]: on data that are no `datasets.Dataset`.
     """
     if isinstance(dataset, dict):
-        return {name: with_cached(item, image_processor) for name, item in dataset.items()}
+        return {name: with_cached(item, image_processor, inputs) for name, item in dataset.items()}
     if dataset is not None and not isinstance(dataset, Dataset):
         raise NewsMatchError(f"cache_images needs a datasets.Dataset, not a {type(dataset).__name__}.")
-    return dataset if dataset is None else cache_pictures(dataset, image_processor)
+    return dataset if dataset is None else cache_pictures(dataset, image_processor, inputs)
 
 
 def with_files(dataset: Any) -> Any:

@@ -5,7 +5,7 @@ The loss of a contrastive batch needs all its embeddings at once, but not all ac
 a graph, take the loss's gradient at the embeddings, then embed each chunk again and propagate its gradient.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
@@ -24,7 +24,7 @@ def backward_in_chunks(
     model: Callable[..., DualEncoderOutput],
     inputs: Mapping[str, torch.Tensor],
     loss_function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    logit_scale: torch.nn.Parameter,
+    scalars: Sequence[torch.nn.Parameter],
     chunk_size: int,
     backward: Callable[[torch.Tensor], None],
     no_sync: Callable[[], AbstractContextManager] = nullcontext,
@@ -36,13 +36,13 @@ def backward_in_chunks(
 
     Args:
         model (`Callable`):
-            CLIP, possibly wrapped for data-parallel training; called with a chunk of `inputs`.
+            The dual encoder, possibly wrapped for data-parallel training; called with a chunk of `inputs`.
         inputs (`Mapping[str, torch.Tensor]`):
             The batch: tensors with the same first dimension.
         loss_function (`Callable`):
-            The scalar loss of `image_embeds` and `text_embeds` of the whole batch; uses `logit_scale`.
-        logit_scale (`torch.nn.Parameter`):
-            The only parameter that the loss itself uses.
+            The scalar loss of `image_embeds` and `text_embeds` of the whole batch; uses `scalars`.
+        scalars (`Sequence[torch.nn.Parameter]`):
+            The parameters that the loss itself uses: `logit_scale` and, where there is one, `logit_bias`.
         chunk_size (`int`):
             Pairs in memory at a time.
         backward (`Callable`):
@@ -66,8 +66,10 @@ def backward_in_chunks(
     image_embeds, text_embeds = (torch.cat(side).requires_grad_() for side in zip(*embeds))
 
     loss = loss_function(image_embeds, text_embeds)
-    wanted = [image_embeds, text_embeds, *([logit_scale] if logit_scale.requires_grad else [])]
-    image_gradient, text_gradient, *scale_gradient = torch.autograd.grad(loss, wanted)
+    scalars = [scalar for scalar in scalars if scalar.requires_grad]
+    wanted = [image_embeds, text_embeds, *scalars]
+    # of these the softmax does not use a bias
+    image_gradient, text_gradient, *scalar_gradients = torch.autograd.grad(loss, wanted, materialize_grads=True)
 
     gradients = zip(image_gradient.split(chunk_size), text_gradient.split(chunk_size))
     for number, (chunk, state, (for_images, for_texts)) in enumerate(zip(chunks, states, gradients), start=1):
@@ -77,8 +79,9 @@ def backward_in_chunks(
                 image_embeds, text_embeds = _embed(model, chunk)
             # a scalar whose gradient is the cached one
             surrogate = (image_embeds * for_images).sum() + (text_embeds * for_texts).sum()
-            if last and scale_gradient:
-                surrogate = surrogate + logit_scale * scale_gradient[0]
+            if last:
+                for scalar, gradient in zip(scalars, scalar_gradients):
+                    surrogate = surrogate + (scalar * gradient).sum()
             backward(surrogate)
     return loss.detach()
 

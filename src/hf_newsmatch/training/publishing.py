@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 from huggingface_hub.constants import DEFAULT_REVISION, REPOCARD_NAME
-from transformers import CLIPModel, ProcessorMixin, Trainer
+from transformers import PreTrainedModel, ProcessorMixin, Trainer
 
 from ..configs import CardArguments, DataArguments
 from ..data.splits import split_report
@@ -39,7 +39,7 @@ class PublishingMixin(Trainer):
     """
 
     base_model: BaseModel
-    finished_model: Callable[[], CLIPModel]
+    finished_model: Callable[[], PreTrainedModel]
     text_fields: list[str]
     processing_class: ProcessorMixin | None
     _hub_token: str | None

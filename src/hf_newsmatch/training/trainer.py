@@ -1,4 +1,4 @@
-"""Contrastive fine-tuning of CLIP as a `transformers.Trainer`."""
+"""Contrastive fine-tuning of a dual encoder as a `transformers.Trainer`."""
 
 import functools
 import math
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from datasets import Dataset
 from transformers import (
-    CLIPModel,
     DataCollator,
     EarlyStoppingCallback,
     EvalPrediction,
+    PreTrainedModel,
     ProcessorMixin,
     Trainer,
 )
@@ -23,11 +23,12 @@ from transformers import (
 from ..data.text import DEFAULT_TEXT_FIELDS, article_texts
 from ..errors import NewsMatchError, first_sentence
 from ..metrics import score
-from ..models.loading import load_clip
+from ..models.architectures import Architecture, architecture_of
+from ..models.loading import load_model
 from ..retrieval.ranking import rank
 from .arguments import ContrastiveTrainingArguments, refuse_unlaunched_gpus
 from .callbacks import (
-    ClampLogitScaleCallback,
+    ClampTemperatureCallback,
     DisableInputGradsCallback,
     SaveAfterEvaluationCallback,
     ThroughputCallback,
@@ -36,11 +37,11 @@ from .checkpointing import UNFINISHED
 from .collator import ContrastiveCollator
 from .datasets import check_columns, check_distinct, choose_by_one, fit_the_only_batch, with_cached, with_files
 from .finite import check_finite, check_weights
-from .freezing import parameter_groups
+from .freezing import hold_statistics, parameter_groups
 from .gradient_cache import backward_in_chunks
 from .health import LearningCheck
 from .lora import merged, trainable
-from .losses import contrastive_loss
+from .losses import check_loss, contrastive_loss, sigmoid_loss
 from .publishing import PublishingMixin, named_base_model
 from .resuming import ResumingMixin
 from .sampler import DistinctBatchSampler
@@ -51,14 +52,14 @@ VALIDATION_BLOCK = 64
 
 
 class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
-    """Fine-tunes CLIP with [`contrastive_loss`] and evaluates it by retrieval.
+    """Fine-tunes a dual encoder with [`contrastive_loss`] or [`sigmoid_loss`] and evaluates it by retrieval.
 
-    Every evaluation embeds the whole validation split and gives `eval_loss` (mean contrastive loss over blocks of 64
-    pairs in order) and `eval_mrr@100`, `eval_recall@1/5/10/50/100` among the split's distinct pictures.
+    Every evaluation embeds the whole validation split and gives `eval_loss` (the mean loss over blocks of 64 pairs in
+    order) and `eval_mrr@100`, `eval_recall@1/5/10/50/100` among the split's distinct pictures.
 
     Args:
-        model (`CLIPModel`, `str` or `Path`):
-            The model to fine-tune, in float32, or the Hub id or folder of a checkpoint, which [`load_clip`] loads.
+        model (`PreTrainedModel`, `str` or `Path`):
+            The model to fine-tune, in float32, or the Hub id or folder of a checkpoint, which [`load_model`] loads.
             Freezing, as `args` says, is done in place, and adapters are put into the model.
         args ([`ContrastiveTrainingArguments`]):
             The recipe.
@@ -87,7 +88,7 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
 
     def __init__(
         self,
-        model: CLIPModel | str | Path | None,
+        model: PreTrainedModel | str | Path | None,
         args: ContrastiveTrainingArguments,
         processing_class: ProcessorMixin | None = None,
         train_dataset: Dataset | None = None,
@@ -109,7 +110,7 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
         init = kwargs.get("model_init")
         if isinstance(model, str | os.PathLike):
             self.base_model = named_base_model(str(model), None)
-            loaded, own_processor = load_clip(str(model), strict=True)
+            loaded, own_processor = load_model(str(model), strict=True)
             self.base_model.revision = getattr(loaded.config, "_commit_hash", None)
             model = loaded
             processing_class = own_processor if processing_class is None else processing_class
@@ -126,18 +127,21 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
             )
         if args.cache_images and processing_class is not None:
             with args.main_process_first(desc="caching pictures"):
+                image_processor = processing_class.image_processor
                 train_dataset, eval_dataset = (
-                    with_cached(dataset, processing_class.image_processor) for dataset in (train_dataset, eval_dataset)
+                    with_cached(dataset, image_processor, image_processor.model_input_names)
+                    for dataset in (train_dataset, eval_dataset)
                 )
-        if init is None:
+        if isinstance(model, PreTrainedModel):
+            check_loss(architecture_of(model.config, self.base_model.id or "The model"), args.loss)
             model = trainable(model, args)
-        else:  # as for every model that it makes
+        if init is not None:  # as for every model that it makes
             kwargs["model_init"] = functools.wraps(init)(lambda *trial: trainable(init(*trial), args))
         self._own_metrics = kwargs.pop("compute_metrics", None)
         super().__init__(
             model=model,
             args=args,
-            data_collator=data_collator or ContrastiveCollator(processing_class, text_fields),
+            data_collator=data_collator,
             train_dataset=with_files(train_dataset),
             eval_dataset=with_files(eval_dataset),
             processing_class=processing_class,
@@ -145,10 +149,14 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
             **kwargs,
         )
         self.can_return_loss = True
+        self.architecture: Architecture = architecture_of(self.model.config)
+        self.loss = check_loss(self.architecture, args.loss)
+        if data_collator is None:
+            self.data_collator = ContrastiveCollator(processing_class, text_fields, self.architecture)
         self.text_fields = list(text_fields)
         self.throughput = ThroughputCallback()
         self._learning: LearningCheck | None = None
-        self.add_callback(ClampLogitScaleCallback())
+        self.add_callback(ClampTemperatureCallback())
         self.add_callback(DisableInputGradsCallback())
         self.add_callback(self.throughput)
         self.add_callback(SaveAfterEvaluationCallback())
@@ -190,8 +198,8 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
             finally:
                 self.optimizer = self.lr_scheduler = None
 
-    def finished_model(self) -> CLIPModel:
-        """The model as trained, an ordinary CLIP: with LoRA a copy into which the adapters are merged."""
+    def finished_model(self) -> PreTrainedModel:
+        """The model as trained, an ordinary checkpoint's: with LoRA a copy into which the adapters are merged."""
         return merged(self.accelerator.unwrap_model(self.model))
 
     def get_eval_dataloader(self, eval_dataset=None):
@@ -228,13 +236,14 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
         if chunk_size is None or chunk_size >= len(inputs["image_ids"]):
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
+        hold_statistics(model)
         inputs, ids = self._apart(self._prepare_inputs(inputs))
         steps = self.current_gradient_accumulation_steps
         loss = backward_in_chunks(
             model,
             inputs,
             lambda image_embeds, text_embeds: self._training_loss(image_embeds, text_embeds, ids),
-            self.accelerator.unwrap_model(model).logit_scale,
+            [self._scalar(name) for name in self.architecture.scalars],
             chunk_size,
             backward=lambda scalar: self.accelerator.backward(scalar / steps),
             no_sync=lambda: self.accelerator.no_sync(model),
@@ -243,6 +252,8 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs, ids = self._apart(inputs)
+        if model.training:
+            hold_statistics(model)
         outputs = model(**inputs)
         loss = self._training_loss(outputs.image_embeds, outputs.text_embeds, ids)
         return (loss, outputs) if return_outputs else loss
@@ -281,9 +292,19 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
         return loss
 
     def _loss(self, image_embeds, text_embeds, image_ids, text_ids, across_processes=False) -> torch.Tensor:
-        logit_scale = self.accelerator.unwrap_model(self.model).logit_scale.to(image_embeds.device)
+        temperature, device = self.architecture.temperature, image_embeds.device
+        logit_scale = temperature.logarithm(self._scalar(temperature.name).to(device))
         logit_scale = logit_scale + math.log(self.args.logits_factor)
-        return contrastive_loss(image_embeds, text_embeds, logit_scale, image_ids, text_ids, across_processes)
+        largest = None if temperature.largest is None else math.log(temperature.largest)
+        shared = (image_ids, text_ids, across_processes, largest)
+        if self.loss == "softmax":
+            return contrastive_loss(image_embeds, text_embeds, logit_scale, *shared)
+        bias = self._scalar(str(self.architecture.bias)).to(device)
+        return sigmoid_loss(image_embeds, text_embeds, logit_scale, bias, *shared)
+
+    def _scalar(self, name: str) -> torch.nn.Parameter:
+        """A parameter of the loss, such as `logit_scale`."""
+        return getattr(self.accelerator.unwrap_model(self.model), name)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """No loss, but both embeddings and, as labels, the ids of pictures and texts: the metrics need them all."""
@@ -322,10 +343,11 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
             return super().evaluate(*args, **kwargs)
 
     def log(self, logs, start_time=None):
-        """Adds `logit_scale` (as stored, a logarithm), `pictures_per_second` of all processes, loading included and
-        evaluation and saving left out, and once an epoch `epoch_time` in seconds, all of it included."""
+        """Adds `logit_scale` as stored, a logarithm, or what the model has in its place; `pictures_per_second` of all
+        processes, loading included and evaluation and saving left out; and once an epoch `epoch_time` in seconds, all
+        of it included."""
         if "loss" in logs:
-            logs["logit_scale"] = self.accelerator.unwrap_model(self.model).logit_scale.item()
+            logs |= {name: self._scalar(name).item() for name in self.architecture.scalars}
             logs.update(self.throughput.measure(self.args.world_size))
         super().log(logs, start_time)
 
