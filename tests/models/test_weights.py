@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_newsmatch import NewsMatchError, interpolate, load_clip
-from hf_newsmatch.models.weights import copy_settings, open_weights, weights_sha256
+from hf_newsmatch.models.weights import copy_settings, open_weights, save_checkpoint, weights_sha256
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
 
@@ -103,6 +103,15 @@ def test_an_index_of_shards_names_files_beside_it(checkpoints, tmp_path, index):
     (tmp_path / "sharded" / "model.safetensors.index.json").write_bytes(index.encode("latin-1"))
     with pytest.raises(NewsMatchError, match=r"index\.json is damaged"), open_weights(tmp_path / "sharded"):
         pass
+
+
+def test_a_tokenizer_is_saved_as_it_was_read_whatever_it_has_cut(checkpoints, tmp_path):
+    for name, texts in (("unused", []), ("used", ["a b", "c"])):
+        model, processor = load_clip(checkpoints / "zero_shot")
+        if texts:
+            processor.tokenizer(texts, padding=True, truncation=True)
+        save_checkpoint(model, processor, tmp_path / name)
+    assert (tmp_path / "used" / "tokenizer.json").read_bytes() == (tmp_path / "unused" / "tokenizer.json").read_bytes()
 
 
 # ---- identity -------------------------------------------------------------------------------------------------------

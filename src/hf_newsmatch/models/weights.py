@@ -387,6 +387,10 @@ def check_replaceable(folder: str | Path) -> None:
 def save_checkpoint(model: "PreTrainedModel", processor: "ProcessorMixin", folder: Path) -> None:
     """Save an ordinary checkpoint that `from_pretrained` loads, in safetensors alone."""
     model.save_pretrained(folder)
+    # a fast tokenizer saves how it last cut and padded a batch, and one that has made none yet saves nothing of it
+    if (backend := getattr(processor.tokenizer, "backend_tokenizer", None)) is not None:
+        backend.no_truncation()
+        backend.no_padding()
     processor.save_pretrained(folder)
 
 
