@@ -1,33 +1,145 @@
+"""Every architecture against plain transformers: the entry's facts, and the embeddings that follow from them."""
+
+import re
 from fnmatch import fnmatchcase
 
-from hf_newsmatch.models.architectures import CLIP
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModel
+
+from hf_newsmatch import NewsMatchError, embed_images, embed_texts, load_clip, load_model
+from hf_newsmatch.models.architectures import ARCHITECTURES, CLIP, architecture_of
+from tests.utils.architectures import MAKERS, make_tiny
+from tests.utils.news import CONTEXT, make_picture
+
+TEXTS = ["", "a", "Storm closes the harbour", "STORM", "Überraschung für Köln, große Straße", "word " * 60, "a b c"]
 
 
-def test_every_weight_of_clip_has_its_tower_layer_and_place(model):
-    """Against the modules that own the weights."""
-    owners = {
-        "vision": (model.vision_model, model.visual_projection),
-        "text": (model.text_model, model.text_projection),
-    }
-    tower_of = {id(p): tower for tower, modules in owners.items() for m in modules for p in m.parameters()}
-    layer_of = {
-        id(p): number
-        for towers in (model.vision_model, model.text_model)
-        for number, layer in enumerate(towers.encoder.layers)
-        for p in layer.parameters()
-    }
-    inputs = (model.vision_model.embeddings, model.vision_model.pre_layrnorm, model.text_model.embeddings)
-    below = {id(p) for module in inputs for p in module.parameters()}
-    assert len(tower_of) > 50
-    for name, parameter in model.named_parameters():
-        tower = tower_of.get(id(parameter))
-        assert CLIP.tower(name) == tower, name
-        matching = {key for key in owners if any(fnmatchcase(name, pattern) for pattern in CLIP.patterns(key))}
-        assert matching == ({tower} if tower else set()), name
-        layer = CLIP.layer.search(name)
-        assert (int(layer[1]) if layer else None) == layer_of.get(id(parameter)), name
-        assert bool(CLIP.input.search(name)) == (id(parameter) in below), name
+@pytest.fixture(params=MAKERS)
+def tiny(request, tmp_path):
+    """The name of an architecture, a folder with a tiny checkpoint of it, and its model and processor."""
+    model, processor = make_tiny(request.param)
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    return request.param, tmp_path / "model", model, processor
 
 
-def test_a_weight_of_neither_tower():
-    assert CLIP.tower("logit_scale") is None
+def test_all_are_tried():
+    assert set(MAKERS) == set(ARCHITECTURES)
+
+
+def test_every_weight_has_its_tower_layer_and_place(tiny):
+    """Against the modules that own the weights, of the model and, for the towers, of its file."""
+    _, folder, model, _ = tiny
+    architecture = architecture_of(model.config)
+    projections = {"vision": ["visual_projection"], "text": ["text_projection"]}
+    for tower, module in (("vision", model.vision_model), ("text", model.text_model)):
+        own = [key for key, _ in model.named_parameters() if key.startswith((f"{tower}_model.", *projections[tower]))]
+        assert own == [key for key, _ in model.named_parameters() if architecture.tower(key) == tower]
+        assert all(any(fnmatchcase(key, pattern) for pattern in architecture.patterns(tower)) for key in own)
+        places = architecture.places(key for key, _ in model.named_parameters())
+        (layers,) = [
+            item
+            for path, item in module.named_modules()
+            if isinstance(item, torch.nn.ModuleList) and re.search(r"(^|\.)(layers?|blocks)$", path)
+        ]
+        for number, layer in enumerate(layers):
+            of_layer = {id(parameter) for parameter in layer.parameters()}
+            found = {places[key] for key, parameter in model.named_parameters() if id(parameter) in of_layer}
+            assert found == {(tower, len(layers) - number)}
+        embeddings = next(item for path, item in module.named_modules() if path.split(".")[-1] == "embeddings")
+        below = {id(parameter) for parameter in embeddings.parameters()}
+        assert below
+        found = {places[key] for key, parameter in model.named_parameters() if id(parameter) in below}
+        assert found == {(tower, len(layers) + 1)}
+    others = {key for key, _ in model.named_parameters() if architecture.tower(key) is None}
+    assert others == set(architecture.scalars)
+    in_file = load_file(folder / "model.safetensors")
+    assert {key for key in in_file if architecture.tower(key) is None} == set(architecture.scalars)
+
+
+def test_the_pre_norm_of_clip_is_below_its_layers(model):
+    places = CLIP.places(key for key, _ in model.named_parameters())
+    assert places["vision_model.pre_layrnorm.weight"] == ("vision", 3)
+    assert places["vision_model.post_layernorm.weight"] == ("vision", 0)
+    assert places["logit_scale"] == (None, 0)
+
+
+def test_texts_are_embedded_as_plain_transformers_does(tiny):
+    """Each text alone, prepared as the model's documentation says."""
+    name, folder, _, processor = tiny
+    plain = AutoModel.from_pretrained(folder).eval()
+    ours = embed_texts(*load_model(folder), TEXTS, progress=False)
+    fixed = name in ("siglip", "siglip2", "tipsv2")
+    padding = {"padding": "max_length" if fixed else True, "max_length": CONTEXT}
+    for text, row in zip(TEXTS, ours):
+        tokens = processor.tokenizer([text], truncation=True, return_tensors="pt", **padding)
+        names = ["input_ids"] if name.startswith("siglip") else ["input_ids", "attention_mask"]
+        with torch.no_grad():
+            embeds = plain.get_text_features(**{key: tokens[key] for key in names}).pooler_output
+        expected = torch.nn.functional.normalize(embeds[0], dim=-1)
+        assert (row - expected).abs().max() < 1e-5, text
+    assert (ours[2] - ours[3]).abs().max() > 1e-3, "different texts differ"
+
+
+def test_pictures_are_embedded_as_plain_transformers_does(tiny):
+    _, folder, _, processor = tiny
+    plain = AutoModel.from_pretrained(folder).eval()
+    pictures = [make_picture(seed, size) for seed, size in enumerate([(20, 18), (40, 10), (9, 30)])]
+    ours = embed_images(*load_model(folder), pictures, batch_size=2, progress=False)
+    for picture, row in zip(pictures, ours):
+        inputs = processor.image_processor([picture], return_tensors="pt")
+        with torch.no_grad():
+            embeds = plain.get_image_features(**inputs).pooler_output
+        expected = torch.nn.functional.normalize(embeds[0], dim=-1)
+        assert (row - expected).abs().max() < 1e-5
+    assert (ours[0] - ours[1]).abs().max() > 1e-3
+
+
+def test_what_padding_would_change_in_silence():
+    """SigLIP has no attention mask: padded to the longest, the same text would be another."""
+    model, processor = make_tiny("siglip")
+    with torch.no_grad():
+        embeds = [
+            model.get_text_features(
+                processor.tokenizer(["storm"], padding=padding, max_length=CONTEXT, return_tensors="pt").input_ids
+            ).pooler_output
+            for padding in (True, "max_length")
+        ]
+    assert (embeds[0] - embeds[1]).abs().max() > 1e-2
+
+
+def test_an_unknown_kind_is_refused_with_the_list(tmp_path):
+    AutoConfig.for_model("bert").save_pretrained(tmp_path)
+    with pytest.raises(NewsMatchError, match=r"is a 'bert' checkpoint, not a dual encoder.*clip, siglip, siglip2"):
+        load_model(tmp_path)
+    with pytest.raises(NewsMatchError, match="'clipseg'"):
+        architecture_of({"model_type": "clipseg"})
+
+
+def test_load_clip_is_its_other_name():
+    assert load_clip is load_model
+
+
+@pytest.mark.parametrize(
+    ("kind", "language", "expected"),
+    [("clip", "de", False), ("clip", "en", True), ("siglip2", "de", True), ("vision-text-dual-encoder", "de", None)],
+)
+def test_languages(kind, language, expected):
+    assert ARCHITECTURES[kind].reads(language) is expected
+
+
+def test_positions_that_cannot_be_used_are_not():
+    model, _ = make_tiny("altclip")
+    assert model.config.text_config.max_position_embeddings == CONTEXT + 2
+    assert ARCHITECTURES["altclip"].text_length(model.config, 10**9) == CONTEXT
+
+
+def test_a_tower_without_positions_goes_by_its_tokenizer(tmp_path):
+    model, _ = make_tiny("vision-text-dual-encoder")
+    entry = ARCHITECTURES["vision-text-dual-encoder"]
+    assert entry.text_length(model.config, 10) == 10
+    assert entry.text_length(model.config, 10**30) == CONTEXT
+    del model.config.text_config.max_position_embeddings
+    assert entry.text_length(model.config, 17) == 17

@@ -43,7 +43,7 @@ def test_refuses(checkpoints, tmp_path):
     bert = tmp_path / "bert"
     bert.mkdir()
     (bert / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(NewsMatchError, match="'bert' checkpoint, not CLIP"):
+    with pytest.raises(NewsMatchError, match=r"'bert' checkpoint, not a dual encoder.*these are clip, siglip"):
         load_clip(bert)
     (bert / "config.json").write_text("{")
     with pytest.raises(NewsMatchError, match="bert"):
@@ -110,8 +110,13 @@ PIXELS = ["image_processor"]
         (CONFIG, ["text_config", "hidden_act"], "none", "KeyError 'none'"),
         (CONFIG, ["text_config"], [1], "text_config"),
         (CONFIG, None, "[" * 100_000, "nested too deeply"),
-        (CONFIG, None, "[]", "No CLIP checkpoint"),
-        (CONFIG, None, '{"model_type": "clip", "projection_dim": ' + "9" * 5000 + "}", "No CLIP checkpoint"),
+        (CONFIG, None, "[]", "No checkpoint of a dual encoder"),
+        (
+            CONFIG,
+            None,
+            '{"model_type": "clip", "projection_dim": ' + "9" * 5000 + "}",
+            "No checkpoint of a dual encoder",
+        ),
         (TOKENIZER, None, "{}", "The tokenizer or image processor of .* cannot be read .KeyError 'added_tokens'."),
         (TOKENIZER, None, "[]", "The tokenizer or image processor of .* cannot be read"),
         (TOKENIZER, None, "[" * 100_000, "The tokenizer or image processor of .* cannot be read"),

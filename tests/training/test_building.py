@@ -34,5 +34,5 @@ def test_a_missing_optional_package_is_one_sentence(checkpoints, tmp_path, pairs
 
 
 def test_no_checkpoint(tmp_path, pairs):
-    with pytest.raises(NewsMatchError, match="No CLIP checkpoint"):
+    with pytest.raises(NewsMatchError, match="No checkpoint of a dual encoder"):
         build_trainer(tmp_path, None, pairs, pairs, arguments(tmp_path))

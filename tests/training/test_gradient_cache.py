@@ -26,7 +26,7 @@ def test_equals_one_backward_pass(processor, batch, chunk_size):
     expected = contrastive_loss(outputs.image_embeds, outputs.text_embeds, whole.logit_scale)
     expected.backward()
     loss = backward_in_chunks(
-        chunked, batch, loss_function(chunked), chunked.logit_scale, chunk_size, backward=torch.Tensor.backward
+        chunked, batch, loss_function(chunked), [chunked.logit_scale], chunk_size, backward=torch.Tensor.backward
     )
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
     for name, gradient in gradients(whole).items():
@@ -46,7 +46,7 @@ def test_random_layers_draw_the_same_twice(processor, batch):
         return model(**chunk)
 
     torch.manual_seed(3)
-    backward_in_chunks(recording, batch, loss_function(model), model.logit_scale, 4, backward=torch.Tensor.backward)
+    backward_in_chunks(recording, batch, loss_function(model), [model.logit_scale], 4, backward=torch.Tensor.backward)
     assert len(states) == 6
     assert all(torch.equal(first, second) for first, second in zip(states[:3], states[3:]))
     assert not torch.equal(states[0], states[1])
@@ -55,7 +55,7 @@ def test_random_layers_draw_the_same_twice(processor, batch):
 def test_a_frozen_scale(processor, batch):
     model = make_model(processor)
     model.logit_scale.requires_grad_(False)
-    backward_in_chunks(model, batch, loss_function(model), model.logit_scale, 5, backward=torch.Tensor.backward)
+    backward_in_chunks(model, batch, loss_function(model), [model.logit_scale], 5, backward=torch.Tensor.backward)
     assert model.logit_scale.grad is None
     assert model.visual_projection.weight.grad.abs().max() > 0
 
@@ -72,6 +72,6 @@ def test_gradients_are_exchanged_with_the_last_chunk_only(processor, batch):
             pass
 
     backward_in_chunks(
-        model, batch, loss_function(model), model.logit_scale, 5, backward=torch.Tensor.backward, no_sync=NoSync
+        model, batch, loss_function(model), [model.logit_scale], 5, backward=torch.Tensor.backward, no_sync=NoSync
     )
     assert len(entered) == 2

@@ -181,5 +181,5 @@ def test_without_peft(tmp_path, model, processor, pairs, monkeypatch):
 
 def test_a_model_without_layers_to_adapt(tmp_path, model, processor, pairs):
     model.requires_grad_(False)
-    with pytest.raises(NewsMatchError, match="none of this model trains"):
+    with pytest.raises(NewsMatchError, match="none of this model's trains"):
         make_trainer(tmp_path, model, processor, pairs, pairs, lora_rank=2)

@@ -18,7 +18,7 @@ from ..errors import NewsMatchError
 from ..metrics.scoring import article_scores, gold_ranks
 from ..models.architectures import TOWERS, architecture_of
 from ..models.loading import best_device, build_model, load_config, load_model
-from ..models.weights import open_weights
+from ..models.weights import Weights, open_weights
 from ..retrieval.embeddings import image_batches, text_batches, unit_length
 from ..retrieval.ranking import rank
 from .curve import Alpha, AlphaSweep
@@ -205,8 +205,8 @@ class _Models:
         self,
         model: PreTrainedModel,
         processor: ProcessorMixin,
-        theta_0: Mapping[str, torch.Tensor],
-        theta_1: Mapping[str, torch.Tensor],
+        theta_0: Weights | Mapping[str, torch.Tensor],
+        theta_1: Weights | Mapping[str, torch.Tensor],
     ):
         self.model, self.processor = model, processor
         self.architecture = architecture_of(model.config)

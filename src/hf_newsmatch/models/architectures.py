@@ -73,7 +73,8 @@ class Architecture:
         bias (`str`, *optional*):
             The parameter that is added to its logits.
         pads_to_context (`bool`):
-            Whether each text is padded to the whole context, because the tower has no attention mask.
+            Whether each text is padded to the whole context, because the tower has no attention mask or an empty text
+            no token.
         lower_case (`bool`):
             Whether texts are read in lower case.
         text_inputs, image_inputs (`tuple[str, ...]`):
@@ -258,6 +259,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         unused=("vision_model.embeddings.mask_token", "vision_encoder.mask_token"),
         temperature=Temperature("temperature", is_logarithm=False),
         lower_case=True,
+        pads_to_context=True,
         image_processor="hf_newsmatch.models.tipsv2:Tipsv2ImageProcessorPil",
     ),
     # LiT (Zhai et al. 2022) and any other pair of towers

@@ -82,8 +82,8 @@ def _check_sizes(name_or_path: str | Path, config: "PreTrainedConfig", architect
             at_end = architecture.reads_at_end and prefix == "text_config."
             if at_end and name == "eos_token_id" and not isinstance(value, int):
                 raise NewsMatchError(
-                    f"No checkpoint of a dual encoder in '{name_or_path}': its config.json has a {prefix}{name} that is"
-                    " no number."
+                    f"No checkpoint of a dual encoder in '{name_or_path}': its config.json has a {prefix}{name} that"
+                    " is no number."
                 )
             if limit is not None and isinstance(value, int) and not 1 <= value <= limit:
                 raise NewsMatchError(
@@ -176,7 +176,9 @@ def build_model(
                 " config.json of these weights beside them."
             )
         model.logit_scale.data.fill_(scale)
-    missing = sorted(set(report["missing_keys"]) - set(architecture.scalars))
+    # published without it, and then it is the configuration's
+    optional = set() if architecture.temperature.is_logarithm else {architecture.temperature.name}
+    missing = sorted(set(report["missing_keys"]) - optional)
     if missing:
         raise NewsMatchError(
             f"The checkpoint '{name_or_path}' lacks {len(missing)} weights of its own configuration, first"
