@@ -15,7 +15,8 @@ from ..configs import CardArguments
 from ..errors import NewsMatchError
 from ..experiment.record import BaseModel, InterpolatedRecord, Record, TrainRecord
 from ..metrics.tables import markdown_table, metric_label
-from ..models.loading import DEMO_MODEL, is_local, load_config
+from ..models.architectures import architecture_of
+from ..models.loading import DEMO_MODEL, is_local, load_config, load_processor
 from ..utils.tables import Cell, Table, number, to_markdown
 from .provenance import Checkpoint, file_name, provenance
 from .templates import code, escape_markdown, render
@@ -72,23 +73,24 @@ def model_card(
     name = repo_id.split("/")[-1]
     base, dataset = _base_model(record.base_model, card_args), _dataset_name(record, card_args)
     evaluations = _evaluations(record, checkpoint)
+    config = load_config(checkpoint.folder)
+    architecture = architecture_of(config)
     data = ModelCardData(
         language=card_args.language,
         license=license.get("license"),
         license_name=license.get("license_name"),
         license_link=license.get("license_link"),
         library_name="transformers",
-        pipeline_tag="zero-shot-image-classification",
+        pipeline_tag=architecture.pipeline_tag,
         base_model=base["id"],
         base_model_relation=base["id"] and ("merge" if checkpoint.run == "wise_ft" else "finetune"),
         datasets=card_args.datasets or None,
-        tags=["clip", "news", "image-text-retrieval", "hf-newsmatch", *_own_tags(checkpoint)],
+        tags=[config.model_type, "news", "image-text-retrieval", "hf-newsmatch", *_own_tags(checkpoint)],
         model_name=name,
         eval_results=_eval_results(evaluations, dataset, card_args) or None,
     )
     if not data.eval_results:
         data.model_name = None
-    config = load_config(checkpoint.folder)
     text = render(
         checkpoint.run,
         card_data=data.to_yaml(),
@@ -101,7 +103,9 @@ def model_card(
         test_list=record.data.test_list,
         text_fields=record.data.arguments.text_fields,
         translation=_translation(record),
-        tokens=config.text_config.max_position_embeddings,
+        architecture=architecture,
+        loss=record.recipe.get("loss") or architecture.loss,
+        tokens=load_processor(checkpoint.folder, None, config).tokenizer.model_max_length,
         train=record.training,
         best=_best(record.training),
         unusual=_unusual(record.recipe, recipe_defaults),

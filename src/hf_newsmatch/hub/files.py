@@ -11,11 +11,12 @@ from huggingface_hub import constants, get_token
 
 from ..errors import NewsMatchError
 
-# Everything that `from_pretrained` reads of a CLIP. What else lies in a folder stays there.
+# Everything that `from_pretrained` reads of a dual encoder. What else lies in a folder stays there.
 CHECKPOINT_FILES = (
     *("config.json", "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
     *("processor_config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"),
     *("vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
 )
 # What `save_pretrained` notes about how and where it was called.
 _OF_THIS_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_only")

@@ -119,6 +119,11 @@ class Architecture:
     image_processor: str | None = None
 
     @property
+    def pipeline_tag(self) -> str:
+        """The task under which the Hub lists it."""
+        return "zero-shot-image-classification" if self.is_zero_shot_pipeline else "feature-extraction"
+
+    @property
     def scalars(self) -> tuple[str, ...]:
         """The parameters that belong to the loss, not to a tower."""
         return (self.temperature.name,) if self.bias is None else (self.temperature.name, self.bias)
@@ -264,7 +269,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     # LiT (Zhai et al. 2022) and any other pair of towers
     "vision-text-dual-encoder": Architecture(
-        "a vision-text dual encoder",
+        "vision-text dual encoder",
         "VisionTextDualEncoderModel",
         "VisionTextDualEncoderProcessor",
         languages=None,

@@ -125,8 +125,6 @@ def load_model(
     architecture = architecture_of(config, name_or_path)
     model = build_model(name_or_path, revision, dtype, config, strict)
     processor = load_processor(name_or_path, revision, config)
-    tokenizer = processor.tokenizer
-    tokenizer.model_max_length = architecture.text_length(config, tokenizer.model_max_length)
     if architecture.reads_at_end:
         check_end_of_text(name_or_path, config, processor)
     return model, processor
@@ -196,7 +194,7 @@ def build_model(
 
 
 def load_processor(name_or_path: str | Path, revision: str | None, config: "PreTrainedConfig") -> "ProcessorMixin":
-    """Load the processor of a checkpoint whose configuration is known.
+    """Load the processor of a checkpoint whose configuration is known; its tokenizer cuts texts where the model does.
 
     Raises:
         [`NewsMatchError`]: when there is none, or its tokenizer is not the model's: without its files, `transformers`
@@ -213,6 +211,8 @@ def load_processor(name_or_path: str | Path, revision: str | None, config: "PreT
             " tokenizer.json, or vocab.json and merges.txt, beside its weights."
         )
     _check_pixels(name_or_path, processor, config, architecture)
+    tokenizer = processor.tokenizer
+    tokenizer.model_max_length = architecture.text_length(config, tokenizer.model_max_length)
     return processor
 
 

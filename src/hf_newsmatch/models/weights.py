@@ -51,7 +51,10 @@ _DTYPES = {
     "BOOL": np.dtype(np.bool_),
 }
 _IMAGE_FILES = ("processor_config.json", "preprocessor_config.json")
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
+_TOKENIZER_FILES = (
+    *("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt"),
+    *("spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
+)
 # What `CLIPProcessor.from_pretrained` reads beside these, as far as it is there.
 _TEXT_FILES = (
     *_TOKENIZER_FILES,

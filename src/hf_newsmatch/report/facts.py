@@ -76,7 +76,7 @@ def facts_tables(experiment: Experiment, data: Corpus) -> list[Table]:
     ]
     for name, file in section.files.items():
         source.append([f"{name}: {_shown(file.source)}", file.sha256])
-    source.append(["read by CLIP", ", ".join(arguments.text_fields)])
+    source.append(["read by the model", ", ".join(arguments.text_fields)])
     source.append(["WiSE-FT", describe_choice(record.wise_ft)])
     recipe = record.recipe
     source += [
@@ -111,13 +111,13 @@ def _shown(name: str) -> str:
 
 
 def _truncated(experiment: Experiment, parts: Mapping[str, Any]) -> tuple[int, dict[str, int]]:
-    """The tokens that CLIP reads, and how many articles of each split have more."""
+    """The tokens that the model reads, and how many articles of each split have more."""
     # the fine-tuned folder has the same tokenizer and needs no Hub
     run = "fine_tuned" if experiment.has_model("fine_tuned") else "zero_shot"
     checkpoint, revision = experiment.checkpoint(run), experiment.revision(run)
     config = load_config(checkpoint, revision)
     tokenizer = load_processor(checkpoint, revision, config).tokenizer
-    limit, counts = config.text_config.max_position_embeddings, {}
+    limit, counts = tokenizer.model_max_length, {}
     for name, articles in parts.items():
         texts = article_texts(articles, experiment.text_fields)
         counts[name] = sum(len(ids) > limit for ids in tokenizer(texts, verbose=False)["input_ids"])

@@ -14,6 +14,7 @@ from ..errors import NewsMatchError
 from ..hub.files import Upload, checkpoint_files, refuse_private
 from ..hub.push import check_repo_id, push
 from ..hub.templates import render
+from ..models.architectures import architecture_of
 from ..models.loading import best_device, load_model
 from ..models.weights import check_replaceable, save_checkpoint
 from ..utils.files import atomic_path
@@ -123,7 +124,18 @@ class NewsMatcher:
         if card is None and self.model.name_or_path and source.is_file():
             card = source.read_text(encoding="utf-8")
         branch = None if revision == DEFAULT_REVISION else revision
-        card = card or render("plain", name=repo_id.split("/")[-1], repo_id=repo_id, revision=branch, license=license)
+        architecture = architecture_of(self.model.config)
+        card = card or render(
+            "plain",
+            name=repo_id.split("/")[-1],
+            repo_id=repo_id,
+            revision=branch,
+            license=license,
+            architecture=architecture,
+            pipeline_tag=architecture.pipeline_tag,
+            model_type=self.model.config.model_type,
+            tokens=self.processor.tokenizer.model_max_length,
+        )
         with tempfile.TemporaryDirectory() as folder:
             save_checkpoint(self.model, self.processor, Path(folder))
             files = {REPOCARD_NAME: card.encode(), **checkpoint_files(Path(folder))}

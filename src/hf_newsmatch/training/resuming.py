@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import EarlyStoppingCallback, Trainer
+from safetensors import safe_open
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..utils.files import write_json
 from .callbacks import ThroughputCallback
@@ -28,6 +30,29 @@ class ResumingMixin(Trainer):
 
     def _check_weights(self) -> None:
         raise NotImplementedError
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        if not self._load_under_other_names(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self):
+        if not self._load_under_other_names(self.state.best_model_checkpoint):
+            super()._load_best_model()
+
+    def _load_under_other_names(self, checkpoint: str) -> bool:
+        """Load a checkpoint whose file names the weights otherwise than the model: Trainer would leave those out.
+
+        `save_pretrained` gives the weights of some architectures the names that they were published under.
+        """
+        file = Path(checkpoint) / SAFE_WEIGHTS_NAME
+        if not (isinstance(self.model, PreTrainedModel) and file.is_file()):
+            return False
+        with safe_open(file, framework="pt") as content:
+            if set(content.keys()) == set(self.model.state_dict()):
+                return False
+        loaded = type(self.model).from_pretrained(checkpoint, dtype=self.model.dtype)
+        self.model.load_state_dict(loaded.state_dict())
+        return True
 
     def _run_epoch(self, model, epoch, train_dataloader, resume_from_checkpoint=None, epochs_trained=0, **kwargs):
         # accelerate's own set_epoch stops short of a sampler inside its wrappers for skipping and several processes
