@@ -5,7 +5,24 @@ import pytest
 import torch
 
 from hf_newsmatch import contrastive_loss
-from hf_newsmatch.training.losses import MAX_LOGIT_SCALE
+from hf_newsmatch.models.architectures import ARCHITECTURES
+from hf_newsmatch.models.inputs import image_inputs, text_inputs
+from hf_newsmatch.training.losses import MAX_LOGIT_SCALE, sigmoid_loss
+from tests.utils.architectures import MAKERS, make_tiny
+from tests.utils.news import make_picture
+
+
+def sigmoid_by_hand(image_embeds, text_embeds, logit_scale, bias, image_ids, text_ids) -> float:
+    """Equation 1 of Zhai et al. 2023 in plain numpy, pairs that share a picture or a text left out."""
+    logits = math.exp(logit_scale) * text_embeds.numpy().astype(float) @ image_embeds.numpy().astype(float).T + bias
+    total = 0.0
+    for i in range(len(logits)):
+        for j in range(len(logits)):
+            if i == j:
+                total += np.log1p(np.exp(-logits[i, j]))
+            elif image_ids[i] != image_ids[j] and text_ids[i] != text_ids[j]:
+                total += np.log1p(np.exp(logits[i, j]))
+    return total / len(logits)
 
 
 def embeds(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,6 +52,58 @@ def test_equals_the_loss_of_transformers(model, processor, pairs):
     ids = torch.arange(len(pairs))
     ours = contrastive_loss(outputs.image_embeds, outputs.text_embeds, model.logit_scale, ids, ids)
     assert ours.item() == pytest.approx(outputs.loss.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_equals_the_loss_of_each_model(name):
+    """As transformers computes it, with the temperature and the bias that the model has."""
+    model, processor = make_tiny(name)
+    architecture = ARCHITECTURES[name]
+    texts = [f"text {number}" for number in range(6)]
+    pictures = [make_picture(number) for number in range(6)]
+    inputs = {**text_inputs(processor, texts, architecture), **image_inputs(processor, pictures, architecture)}
+    with torch.no_grad():
+        outputs = model(**inputs, return_loss=True)
+    logit_scale = architecture.temperature.logarithm(getattr(model, architecture.temperature.name))
+    if architecture.loss == "sigmoid":
+        ours = sigmoid_loss(outputs.image_embeds, outputs.text_embeds, logit_scale, model.logit_bias)
+    else:
+        ours = contrastive_loss(outputs.image_embeds, outputs.text_embeds, logit_scale, max_logit_scale=None)
+    expected = outputs.loss.item()
+    if name == "align":  # its own loss smooths the labels by 0.1 beside
+        targets = torch.arange(6)
+        both = (torch.nn.functional.cross_entropy(logits, targets) for logits in outputs[1:3])
+        expected = sum(loss.item() for loss in both) / 2
+    assert ours.item() == pytest.approx(expected, abs=1e-6)
+
+
+DOUBLES = [
+    ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]),
+    ([0, 0, 2, 3, 0, 5], [0, 1, 2, 3, 4, 5]),
+    ([0, 1, 2, 3, 4, 5], [0, 1, 1, 3, 4, 1]),
+    ([0, 0, 2, 2, 4, 5], [0, 1, 1, 3, 0, 5]),
+]
+
+
+@pytest.mark.parametrize(("image_ids", "text_ids"), DOUBLES)
+def test_duplicates_are_no_negatives_of_the_sigmoid_loss(image_ids, text_ids):
+    image_embeds, text_embeds = embeds(6)
+    scale, bias = torch.tensor([1.7]), torch.tensor([-0.8])
+    ours = sigmoid_loss(image_embeds, text_embeds, scale, bias, torch.tensor(image_ids), torch.tensor(text_ids))
+    assert ours.shape == ()
+    expected = sigmoid_by_hand(image_embeds, text_embeds, 1.7, -0.8, image_ids, text_ids)
+    assert ours.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_scale_of_the_sigmoid_loss_has_no_limit_of_its_own():
+    image_embeds, text_embeds = embeds(6)
+    ids, scale, bias = torch.arange(6), torch.tensor(math.log(150)), torch.tensor(-10.0)
+    free = sigmoid_loss(image_embeds, text_embeds, scale, bias, ids, ids)
+    assert free.item() == pytest.approx(
+        sigmoid_by_hand(image_embeds, text_embeds, math.log(150), -10.0, ids.tolist(), ids.tolist()), rel=1e-5
+    )
+    limited = sigmoid_loss(image_embeds, text_embeds, scale, bias, ids, ids, max_logit_scale=MAX_LOGIT_SCALE)
+    assert limited.item() != pytest.approx(free.item(), rel=1e-3)
 
 
 @pytest.mark.parametrize(

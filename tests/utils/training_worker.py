@@ -15,6 +15,7 @@ from transformers.utils import is_peft_available
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments
 from hf_newsmatch.training.callbacks import SaveOnSignalCallback, TrainingStopped
 from hf_newsmatch.training.checkpointing import last_checkpoint
+from tests.utils.architectures import make_tiny
 from tests.utils.news import make_model, make_pairs, make_processor
 
 GLOBAL_BATCH = 32
@@ -28,6 +29,8 @@ CASES = {
     "random batches": {"distinct_batches": False},
     "one tower": {"train_towers": "text", "unfreeze_last_layers": 1, "layerwise_lr_decay": 0.5},
     "one incomplete batch": {"count": 7},
+    "sigmoid": {"architecture": "siglip"},
+    "sigmoid in chunks": {"architecture": "siglip", "contrastive_chunk_size": 3, "gradient_accumulation_steps": 2},
 }
 # Trainings that are resumed, of three steps an epoch, the last of which accumulates fewer batches in one case.
 RESUMED = {
@@ -95,7 +98,7 @@ class Terminate(TrainerCallback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def make_trainer(folder: Path, count: int = COUNT, **settings) -> ContrastiveTrainer:
+def make_trainer(folder: Path, count: int = COUNT, architecture: str = "clip", **settings) -> ContrastiveTrainer:
     """A trainer of data in which some pictures and texts recur."""
     processor = make_processor()
     # some pictures and texts recur, also within a batch
@@ -122,7 +125,10 @@ def make_trainer(folder: Path, count: int = COUNT, **settings) -> ContrastiveTra
         "disable_tqdm": True,
     }
     args = ContrastiveTrainingArguments(**{**defaults, **settings})
-    return ContrastiveTrainer(make_model(processor), args, processor, train_dataset=pairs, eval_dataset=pairs)
+    model = make_model(processor)
+    if architecture != "clip":
+        model, processor = make_tiny(architecture)
+    return ContrastiveTrainer(model, args, processor, train_dataset=pairs, eval_dataset=pairs)
 
 
 def world_size() -> int:
