@@ -100,11 +100,12 @@ class DataArguments:
     use_english_columns: bool = field(
         default=True, metadata={"help": "Take the English columns of a list that has them (titleEN, textEN)."}
     )
-    translate: bool = field(
+    translate: bool | str = field(
         default=False,
         metadata={
             "help": "Translate articles that are not in English, cached by content; `hf-newsmatch translate` has more"
-            " options."
+            " options. With auto, unless the model reads their language.",
+            "words": ("auto",),
         },
     )
     translation_model: str = field(
@@ -122,6 +123,8 @@ class DataArguments:
 
     def __post_init__(self):
         _check_least(self, corpus_seed=0)
+        if self.translate not in (True, False, "auto"):
+            raise ValueError(f"--translate is true, false or auto, not {self.translate}.")
         self.articles_file = join_files(self.articles_file)
         self.test_articles_file = join_files(self.test_articles_file)
 
@@ -137,6 +140,13 @@ class ModelArguments:
         metadata={"help": "A checkpoint, a Hub id or a folder; 'demo' is the tiny CLIP in the package."},
     )
     model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
+    model_languages: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "For --translate auto: the languages that the model reads, as codes such as de, or * for all; by"
+            " default those of its architecture."
+        },
+    )
 
 
 @dataclass

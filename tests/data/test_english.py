@@ -1,5 +1,7 @@
 """German data: translated before the split, in every step alike."""
 
+import dataclasses
+
 import datasets
 import pytest
 
@@ -7,7 +9,9 @@ from hf_newsmatch import NewsMatchError
 from hf_newsmatch.configs import DataArguments, ModelArguments
 from hf_newsmatch.data import images
 from hf_newsmatch.data.corpus import load_corpus
+from hf_newsmatch.data.english import decide_translation
 from hf_newsmatch.experiment.folder import Experiment
+from hf_newsmatch.models.architectures import ARCHITECTURES
 from hf_newsmatch.translation import translator
 from tests.utils.news import make_picture
 from tests.utils.parallel import all_sentences
@@ -114,3 +118,31 @@ def test_refuses(news, marian):
         load_corpus(arguments(news, "no/such-model"))
     with pytest.raises(NewsMatchError, match="max_sentences is 0"):
         load_corpus(arguments(news, marian, max_sentences=0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "languages", "expected"),
+    [
+        ("clip", None, True),
+        ("siglip2", None, False),
+        ("altclip", None, True),
+        ("altclip", ["en", "de"], False),
+        ("vision-text-dual-encoder", ["*"], False),
+        ("vision-text-dual-encoder", ["en"], True),
+    ],
+)
+def test_only_what_the_model_cannot_read_is_translated(marian, kind, languages, expected):
+    data_args = DataArguments(articles_file="a.tsv", translate="auto", translation_model=str(marian))
+    decided = decide_translation(data_args, ARCHITECTURES[kind], languages)
+    assert decided == dataclasses.replace(data_args, translate=expected)
+    assert decide_translation(decided, ARCHITECTURES["clip"], ["*"]) is decided
+
+
+def test_languages_that_nobody_knows_are_asked_for():
+    with pytest.raises(NewsMatchError, match=r"cannot tell the languages that a vision-text .* reads; name them"):
+        decide_translation(DataArguments(translate="auto"), ARCHITECTURES["vision-text-dual-encoder"])
+
+
+def test_another_word_is_refused():
+    with pytest.raises(ValueError, match="--translate is true, false or auto, not maybe"):
+        DataArguments(translate="maybe")

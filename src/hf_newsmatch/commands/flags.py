@@ -44,6 +44,7 @@ class Flag:
         default (`Any`): The default; [`Unknown`] where only the real dataclass can tell it.
         choices (`tuple`, *optional*): The values to choose from.
         help (`str`): The text that `--help` shows.
+        words (`tuple[str, ...]`): What a switch takes beside yes and no.
     """
 
     name: str
@@ -52,6 +53,13 @@ class Flag:
     default: Any
     choices: tuple[Any, ...] | None
     help: str
+    words: tuple[str, ...] = ()
+
+    def parse(self, text: str) -> Any:
+        """The value of a text on the command line."""
+        if text in self.words:
+            return text
+        return boolean(text) if self.kind is bool else self.kind(text)
 
     @property
     def names(self) -> list[str]:
@@ -61,6 +69,7 @@ class Flag:
     def add_to(self, group: Any, help: str) -> None:
         """Add the flag to an `argparse` parser or group, with `--no_…` for a switch that is on by default."""
         kind = boolean if self.kind is bool else self.kind
+        kind = self.parse if self.words else kind
         const = True if self.nargs == "?" else None
         default = argparse.SUPPRESS  # the real parser knows it; help shows it in its text
         group.add_argument(
@@ -162,6 +171,7 @@ def _flag(name: str, kinds: Sequence[str], default: Any, metadata: Mapping[str, 
         default,
         None if choices is Unknown else tuple(choices),
         metadata.get("help") or "",
+        tuple(metadata.get("words", ())),
     )
 
 

@@ -83,6 +83,9 @@ def parse_arguments(
     types = [resolve(item) for item in dataclass_types]
     parser = HfArgumentParser(types, prog=program(), usage=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
     parser.add_argument("--config")
+    for action in parser._actions:
+        if action.dest in own and own[action.dest].words:
+            action.type = own[action.dest].parse
     try:
         # flags only: argparse would let a `--config` inside pass, but it is read already
         return parser.parse_args_into_dataclasses(flags, look_for_args_file=False)[: len(types)]

@@ -1,11 +1,14 @@
 """The translation of a corpus into English, before it is split."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 
 from ..configs import DataArguments
 from ..errors import NewsMatchError
+from ..models.architectures import Architecture
 
 if TYPE_CHECKING:
     from ..translation.translator import Translator
@@ -34,7 +37,7 @@ class EnglishTranslation:
         self._translator = _english_translator(data_args) if any(map(self._is_needed_for, articles)) else None
 
     def _is_needed_for(self, articles: Dataset) -> bool:
-        return self._data_args.translate and not set(articles["language"][:]) <= {"en"}
+        return self._data_args.translate is True and not set(articles["language"][:]) <= {"en"}
 
     def __call__(self, articles: Dataset) -> Dataset:
         """The articles in English."""
@@ -62,6 +65,38 @@ class EnglishTranslation:
         }
 
 
+def decide_translation(
+    data_args: DataArguments, architecture: Architecture, languages: Sequence[str] | None = None
+) -> DataArguments:
+    """The arguments with `translate` decided where it is `"auto"`: only what the model cannot read is translated.
+
+    Args:
+        data_args ([`DataArguments`]):
+            The arguments.
+        architecture ([`Architecture`]):
+            That of the model.
+        languages (`Sequence[str]`, *optional*):
+            The languages that the model reads, as codes; by default those of the architecture.
+
+    Raises:
+        [`NewsMatchError`]: when the languages of the model are not known, or the translation model cannot be used.
+    """
+    if data_args.translate != "auto":
+        return data_args
+    reads = architecture.languages if languages is None else tuple(languages)
+    if reads is None:
+        raise NewsMatchError(
+            f"--translate auto cannot tell the languages that a {architecture.title} reads; name them with"
+            " --model_languages, such as de en, or give --translate true or false."
+        )
+    if "*" in reads:
+        return dataclasses.replace(data_args, translate=False)
+    from ..translation.checkpoint import MarianCheckpoint
+
+    source = MarianCheckpoint(data_args.translation_model, data_args.translation_revision).source_language
+    return dataclasses.replace(data_args, translate=source not in reads)
+
+
 def _english_translator(data_args: DataArguments) -> "Translator":
     # needs the extra `translation`, which data in English do not
     from ..translation.translator import Translator
@@ -70,7 +105,7 @@ def _english_translator(data_args: DataArguments) -> "Translator":
     target = translator.checkpoint.target_language
     if target != "en":
         raise NewsMatchError(
-            f"'{data_args.translation_model}' translates into '{target}', but CLIP reads English; name a checkpoint"
-            " like Helsinki-NLP/opus-mt-de-en."
+            f"'{data_args.translation_model}' translates into '{target}', but the text towers read English; name a"
+            " checkpoint like Helsinki-NLP/opus-mt-de-en."
         )
     return translator

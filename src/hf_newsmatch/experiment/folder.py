@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..configs import DataArguments, ModelArguments
 from ..data.corpus import TEST_ARGUMENTS, Corpus, Split, linked_list, load_corpus, test_images
+from ..data.english import decide_translation
 from ..data.fingerprints import difference_of, differences
 from ..errors import NewsMatchError
+from ..models.architectures import architecture_of
 from ..models.loading import load_config
 from ..models.weights import weights_sha256
 from ..utils.files import atomic_path, sha256
@@ -91,6 +93,8 @@ class Experiment(ModelStore):
         layout.root.mkdir(parents=True, exist_ok=True)
         data_args = with_full_paths(with_demo_news(data_args, layout))
         config = load_config(model_args.model_name_or_path, model_args.model_revision)
+        architecture = architecture_of(config, model_args.model_name_or_path)
+        data_args = decide_translation(data_args, architecture, model_args.model_languages)
         data = load_corpus(data_args)
         # what was decided is recorded, so that reading the data again later gives the same splits
         data_args = dataclasses.replace(data_args, holdout_test=data.report.pop("holdout_test"))
@@ -223,6 +227,8 @@ class Experiment(ModelStore):
         """
         section = self.record.data
         given = given_arguments(with_full_paths(data_args))
+        if given.get("translate") == "auto":
+            del given["translate"]  # it was decided when the experiment began
         changed = {name for name, value in given.items() if getattr(section.arguments, name) != value}
         other = sorted(changed - set(TEST_ARGUMENTS))
         if other:
