@@ -164,14 +164,14 @@ def _read_delimited(lines: list[str], path: Path, gold: bool) -> RawTable:
     layout, names, has_header = found
     start = first + reader.line_num if has_header else first
 
-    ids = [
+    identifying = [
         names.index(name)
-        for key in ("article_id", "image_id")
+        for key in ("article_id", "image_id", "image_file")
         for name in layout.columns.get(key, ())
         if name in names
     ]
     rows, numbers, bad = [], [], {}
-    for number, row in split_rows(lines, start, delimiter, len(names), ids[0] if ids else None):
+    for number, row in split_rows(lines, start, delimiter, len(names), identifying[0] if identifying else None):
         if row is None:
             bad[number] = f"has unbalanced quotes, or not {len(names)} cells"
         elif len(row) == len(names):
@@ -291,6 +291,14 @@ class _Unreadable(str):
 class _Several(str):
     """A cell of several values, joined."""
 
+    values: list[str]
+
+    @classmethod
+    def of(cls, values: list[str]) -> "_Several":
+        joined = cls(", ".join(values))
+        joined.values = values
+        return joined
+
 
 def _as_cell(value: object) -> str:
     if value is None:
@@ -310,15 +318,36 @@ def _as_cell(value: object) -> str:
         if unreadable is not None or any(isinstance(item, list | tuple) for item in value):
             return unreadable or _Unreadable("has a list of lists")
         cells = [cell for cell in cells if cell]
-        return _Several(", ".join(cells)) if len(cells) > 1 else "".join(cells)
+        return _Several.of(cells) if len(cells) > 1 else "".join(cells)
     if isinstance(value, dict):
         return _Unreadable("has an object of several fields")
     # JSON can hold halves of surrogate pairs, which no UTF-8 writer takes
     return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def _one_row_a_picture(table: RawTable) -> None:
+    """Make as many rows of one as its cells list pictures; the number of the line tells that they are one."""
+    names = {name for column in ("image_id", "image_file") for name in table.layout.columns.get(column, ())}
+    listing = [table.columns[name] for name in names & table.columns.keys()]
+    counts = []
+    for row in range(len(table.lines)):
+        lengths = {len(cell.values) for cells in listing if isinstance(cell := cells[row], _Several)}
+        counts.append(lengths.pop() if len(lengths) == 1 else 1)
+    if table.pictures is not None or max(counts, default=1) == 1:
+        return
+    rows = [(row, at) for row, count in enumerate(counts) for at in range(count)]
+
+    def cell_of(name: str, row: int, at: int) -> str:
+        value = table.columns[name][row]
+        return value.values[at] if name in names and isinstance(value, _Several) and counts[row] > 1 else value
+
+    table.columns = {name: [cell_of(name, row, at) for row, at in rows] for name in table.columns}
+    table.lines = [table.lines[row] for row, _ in rows]
+
+
 def _leave_out_unreadable(table: RawTable) -> None:
     """Move the rows with a cell that cannot be read, in a column that matters, to the bad ones."""
+    _one_row_a_picture(table)
     single = {name for column in _SINGLE for name in table.layout.columns.get(column, ())}
     used = {name for names in table.layout.columns.values() for name in names}
     used |= {*table.layout.english.values(), *table.layout.original.values()}

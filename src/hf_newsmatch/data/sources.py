@@ -24,7 +24,7 @@ from .schema import SEVERAL_PICTURES, Kind, build_records
 logger = logging.getLogger(__name__)
 
 # A component of the cache key: raise it whenever parsing or cleaning gives another result.
-READER_VERSION = 6
+READER_VERSION = 7
 
 _LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
