@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -37,6 +37,9 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# What Western European news hardly hold: letters and signs of few languages, quotes inside of words, and words without
+# a plain letter. Text of Mac OS, of DOS, or of another script is full of them when it is read as CP1252.
+_ODD = re.compile("[\x80-\x9fŠšŸŽžÐÞðþÝý¤¦¨ª¬¯¹¸º×÷¢¥ƒˆ˜¶±µ]|(?<=[^\\W\\d_])[„”“‚‡†‰‹](?=[^\\W\\d_])|[\xc0-\xff]{3}")
 # Columns of one value: a list of several is a mistake, or several pictures.
 _SINGLE = ("article_id", "image_id", "image_file", "url", "date", "language")
 
@@ -60,6 +63,8 @@ class RawTable:
             `"line"` or `"row"`: the unit of `lines`.
         pictures (`Dataset`, *optional*):
             One undecoded column `image`, when the source holds the pictures themselves.
+        doubt (`str`, *optional*):
+            A warning about the encoding.
     """
 
     source: str
@@ -69,6 +74,7 @@ class RawTable:
     bad: dict[int, str] = field(default_factory=dict)
     unit: str = "line"
     pictures: Dataset | None = None
+    doubt: str = ""
 
 
 def read_table(path: Path, gold: bool = False) -> RawTable:
@@ -90,6 +96,12 @@ def read_table(path: Path, gold: bool = False) -> RawTable:
     if data.startswith(b"PAR1"):
         return read_parquet(path)
     text = decode(data, str(path))
+    table = _read_text(text, path, gold)
+    table.doubt = _doubt(data, text, str(path))
+    return table
+
+
+def _read_text(text: str, path: Path, gold: bool) -> RawTable:
     if not text.strip():
         raise NewsMatchError(f"{path} is empty; it needs a header line and one line for each row.")
     lines = io.StringIO(text, newline="").readlines()
@@ -137,6 +149,25 @@ def decode(data: bytes, source: str) -> str:
         return text.removeprefix("\ufeff")
 
 
+def _doubt(data: bytes, text: str, source: str) -> str:
+    """A sentence about a text that was taken for CP1252 and reads as if it were of another encoding."""
+    if data.startswith(tuple(bom for bom, _ in _BOMS)):
+        return ""
+    try:
+        data.decode("utf-8")
+        return ""
+    except UnicodeDecodeError:
+        odd = list(_ODD.finditer(text))
+    if not odd or 10 * len(odd) < len(re.findall(r"[^\x00-\x7f]", text)):
+        return ""
+    line = text.count("\n", 0, odd[0].start()) + 1
+    near = " ".join(text[max(0, odd[0].start() - 15) : odd[0].end() + 15].split())
+    return (
+        f"{source} is not UTF-8, and read as Windows-1252 it looks like another encoding (near {near!r} in line"
+        f" {line}); save it as UTF-8."
+    )
+
+
 def _decode_line(line: bytes) -> str:
     try:
         return line.decode("utf-8")
@@ -179,9 +210,21 @@ def _read_delimited(lines: list[str], path: Path, gold: bool) -> RawTable:
             numbers.append(number)
         else:
             bad[number] = f"has {len(row)} cells where {len(names)} are expected"
+    _check_names(str(path), layout, names)
     columns = dict(zip(reversed(names), reversed(list(zip(*rows)))))  # reversed: of two equal names the first counts
     columns.pop("", None)
     return RawTable(str(path), layout, columns, numbers, bad)
+
+
+def _check_names(source: str, layout: Layout, names: Iterable[str]) -> None:
+    """Refuse a list with two columns of one name when that is one that is read."""
+    used = {name for choices in layout.columns.values() for name in choices}
+    used |= {*layout.english.values(), *layout.original.values()}
+    twice = next((name for name, count in Counter(names).items() if count > 1 and name in used), None)
+    if twice is not None:
+        raise NewsMatchError(
+            f"{source} has several columns {twice!r}, and nothing tells which one counts; rename or remove the others."
+        )
 
 
 def _read_json_lines(lines: list[str], path: Path) -> RawTable:
@@ -190,7 +233,7 @@ def _read_json_lines(lines: list[str], path: Path) -> RawTable:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                objects[number] = json.loads(line)
+                objects[number] = json.loads(line, object_pairs_hook=_once)
             except (ValueError, RecursionError) as error:
                 bad[number] = f"is not valid JSON ({_json_problem(error)})"
     return _read_objects(objects, bad, path, "line")
@@ -198,7 +241,7 @@ def _read_json_lines(lines: list[str], path: Path) -> RawTable:
 
 def _read_json_array(text: str, path: Path) -> RawTable:
     try:
-        objects = json.loads(text)
+        objects = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise NewsMatchError(
             f"{path} begins as a JSON array but is not valid ({_json_problem(error)}); write one JSON object a line."
@@ -206,6 +249,17 @@ def _read_json_array(text: str, path: Path) -> RawTable:
     if not objects:
         raise NewsMatchError(f"{path} is an empty JSON array; write one JSON object a line.")
     return _read_objects(dict(enumerate(objects, 1)), {}, path, "row")
+
+
+class _Twice(str):
+    """What is wrong with a JSON object that has a field twice, as a predicate."""
+
+
+def _once(pairs: list[tuple[str, object]]) -> "dict[str, object] | _Twice":
+    """A JSON object; as columns have one spelling, fields that differ in case are one."""
+    names = Counter(normalise(name) for name, _ in pairs)
+    twice = next((name for name, count in names.items() if count > 1), None)
+    return dict(pairs) if twice is None else _Twice(f"has the field {twice[:60]!r} twice")
 
 
 def _json_problem(error: Exception) -> str:
@@ -219,7 +273,7 @@ def _read_objects(objects: Mapping[int, object], bad: dict[int, str], path: Path
     names: Counter[str] = Counter()
     for number, row in objects.items():
         if not isinstance(row, dict):
-            bad[number] = "is not a JSON object"
+            bad[number] = row if isinstance(row, _Twice) else "is not a JSON object"
             continue
         rows.append({normalise(name): _as_cell(value) for name, value in row.items()})
         numbers.append(number)
@@ -265,6 +319,7 @@ def read_dataset(dataset: Dataset, source: str) -> RawTable:
         raise NewsMatchError(unknown_layout(source, dataset.column_names))
     pictures = next((name for name, feature in dataset.features.items() if _holds_pictures(name, feature)), None)
     others = dataset.select_columns([name for name in dataset.column_names if name != pictures])
+    _check_names(source, found[0], map(normalise, dataset.column_names))
     columns = {normalise(name): [_as_cell(value) for value in values] for name, values in others[:].items()}
     table = RawTable(source, found[0], columns, list(range(1, len(dataset) + 1)), unit="row")
     if pictures is not None:
@@ -319,7 +374,7 @@ def _as_cell(value: object) -> str:
             return unreadable or _Unreadable("has a list of lists")
         cells = [cell for cell in cells if cell]
         return _Several.of(cells) if len(cells) > 1 else "".join(cells)
-    if isinstance(value, dict):
+    if isinstance(value, dict | _Twice):
         return _Unreadable("has an object of several fields")
     # JSON can hold halves of surrogate pairs, which no UTF-8 writer takes
     return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
