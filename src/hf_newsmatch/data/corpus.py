@@ -254,10 +254,10 @@ def linked_list(data_args: DataArguments) -> str:
 
 def _check_arguments(data_args: DataArguments) -> None:
     if not data_args.test_articles_file:
-        linked_list(data_args)
         for name in TEST_ARGUMENTS[1:]:
             if getattr(data_args, name):
                 raise NewsMatchError(f"--{name} belongs to a test list; name that with --test_articles_file.")
+        linked_list(data_args)
 
 
 def _read_linked_list(data_args: DataArguments) -> NewsList | None:
