@@ -304,3 +304,21 @@ def test_a_pipe_in_place_of_a_list_is_not_waited_for(tmp_path, load):
     for path in (tmp_path / "list.tsv", "/dev/zero"):
         with pytest.raises(errors.NewsMatchError, match="is a pipe or a device; save what it gives as a file"):
             load(path)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_strings_of_parquet_that_are_not_utf_8_are_bad_rows(tmp_path, kind):
+    as_bytes = pa.large_binary() if kind == pa.large_string() else pa.binary()
+    titles = pa.array([b"Br\xc3\xbccke", b"Br\xfccke", None], as_bytes)
+    titles = pa.Array.from_buffers(kind, 3, titles.buffers())
+    path = _parquet(tmp_path / "list.parquet", article_id=["1", "2", "3"], title=titles)
+    with pytest.raises(errors.NewsMatchError, match=r"Row 2 of .* has bytes that are not UTF-8 text in its column"):
+        load_articles(path)
+    assert load_articles(path, skip_bad_rows=True)["title"][:] == ["Brücke", ""]
+
+
+def test_a_moment_beyond_the_calendar_is_named(tmp_path):
+    moments = pa.array([10**18], pa.timestamp("us"))
+    path = _parquet(tmp_path / "list.parquet", article_id=["1"], title=["a"], published=moments)
+    with pytest.raises(errors.NewsMatchError, match=r"column 'published' of .* holds a value that cannot be read"):
+        load_articles(path)

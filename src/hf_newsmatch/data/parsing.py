@@ -17,6 +17,7 @@ from pathlib import Path
 
 # registers "sloppy-windows-1252", CP1252 without its five holes
 import ftfy.bad_codecs  # noqa: F401
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Dataset, Image, Value
@@ -320,7 +321,7 @@ def read_dataset(dataset: Dataset, source: str) -> RawTable:
     pictures = next((name for name, feature in dataset.features.items() if _holds_pictures(name, feature)), None)
     others = dataset.select_columns([name for name in dataset.column_names if name != pictures])
     _check_names(source, found[0], map(normalise, dataset.column_names))
-    columns = {normalise(name): [_as_cell(value) for value in values] for name, values in others[:].items()}
+    columns = {normalise(name): list(map(_as_cell, _values(others, name, source))) for name in others.column_names}
     table = RawTable(source, found[0], columns, list(range(1, len(dataset) + 1)), unit="row")
     if pictures is not None:
         images = dataset.select_columns([pictures])
@@ -330,6 +331,20 @@ def read_dataset(dataset: Dataset, source: str) -> RawTable:
         columns.setdefault("image_file", [(path and Path(path).name) or "" for path in paths])
     _leave_out_unreadable(table)
     return table
+
+
+def _values(dataset: Dataset, name: str, source: str) -> list[object]:
+    """The values of a column; text that is not UTF-8, which Arrow may hold, as bytes."""
+    column = dataset.select_columns([name]).with_format("arrow")[:][name]
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            return column.cast(pa.large_binary()).to_pylist()
+        problem = "text that is not UTF-8"
+    except (ValueError, OverflowError, pa.ArrowException) as error:  # a moment after the year 9999, for one
+        problem = f"a value that cannot be read ({_last_cause(error)[:100]})"
+    raise NewsMatchError(f"The column {name!r} of {source} holds {problem}; correct it, or leave the column out.")
 
 
 def _holds_pictures(name: str, feature: object) -> bool:

@@ -129,7 +129,7 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True, several_pi
         problem = problem or find_problem(article_ids[i], image_ids[i], seen)
         own_id = image_ids[i] if kind == "images" else article_ids[i]
         if problem:
-            bad[line] = problem + (_FURTHER if is_further else "")
+            bad[line] = problem + (_FURTHER if is_further and several.has_another_picture(i) else "")
         elif own_id and (kind != "images" or own_id not in seen):
             seen[own_id] = f"{raw.unit} {line}"
             places[i] = len(kept)
@@ -170,6 +170,10 @@ class _SeveralPictures:
         if first == row:
             self.pictures[article_id] = {self.image_ids[row]} - {None}
         return first != row and self._words(first) == self._words(row)
+
+    def has_another_picture(self, row: int) -> bool:
+        """Whether a further row has a picture that its article has not had yet."""
+        return self.image_ids[row] not in {None, *self.pictures[self.article_ids[row]]}
 
     def without_picture(self, row: int) -> int | None:
         """The first row of a further row's article, when that has no picture and this row has one."""
