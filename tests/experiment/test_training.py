@@ -8,7 +8,8 @@ import signal
 import pytest
 
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments, NewsMatchError
-from hf_newsmatch.configs import ModelArguments, TrainArguments
+from hf_newsmatch.configs import DataArguments, ModelArguments, TrainArguments
+from hf_newsmatch.experiment.prediction import open_experiment, predict
 from hf_newsmatch.experiment.training import train
 from hf_newsmatch.training.callbacks import TrainingStopped
 from hf_newsmatch.training.checkpointing import last_checkpoint
@@ -214,3 +215,25 @@ def test_stopped_with_weights_alone_it_goes_on(tmp_path, start, monkeypatch, num
     assert last_checkpoint(tmp_path / "run") == tmp_path / "run" / "checkpoint-4"
     assert start(save_only_model=True).state.log_history[0]["step"] <= 4
     assert weights(tmp_path / "run") == weights(tmp_path / "undisturbed")
+
+
+def test_predictions_on_other_data_are_not_trained_over(start, tmp_path, checkpoints):
+    model_args = ModelArguments(model_name_or_path=str(checkpoints / "zero_shot"))
+    write_news_folder(tmp_path / "other", count=20)
+    for news in ("other", "news"):
+        folder = tmp_path / f"on_{news}"
+        predict(*open_experiment(folder, arguments(tmp_path / news), model_args))
+    before = files(tmp_path / "on_other")
+    with pytest.raises(NewsMatchError, match=r"on_other holds predictions on other data .* another --output_dir"):
+        start("on_other", max_steps=1)
+    assert files(tmp_path / "on_other") == before
+    start("on_other", overwrite=True, max_steps=1)
+    assert not (tmp_path / "on_other" / "runs").exists()
+    start("on_news", max_steps=1)
+
+
+@pytest.mark.parametrize("name", ["test_images", "gold_file", "test_image_dir"])
+def test_what_belongs_to_a_test_list_asks_for_one(tmp_path, checkpoints, name):
+    model_args = ModelArguments(model_name_or_path=str(checkpoints / "zero_shot"))
+    with pytest.raises(NewsMatchError, match=f"--{name} belongs to a test list; name that with --test_articles_file"):
+        open_experiment(tmp_path / "run", DataArguments(**{name: str(tmp_path)}), model_args)

@@ -107,6 +107,8 @@ def _train(
             if training_args.resume_from_checkpoint is not None or not train_args.overwrite:
                 raise
             checkpoint = None  # of another attempt to replace what was there
+    if checkpoint is None and not train_args.overwrite:
+        _refuse_other_predictions(experiment)
     begins = checkpoint is None or _begins_here(experiment, Path(checkpoint), train_args.overwrite)
     if not begins and experiment.layout.record.is_file():
         experiment = Experiment.open(output_dir)
@@ -239,6 +241,22 @@ def _origin(checkpoint: str | Path) -> Experiment:
             " start over with --overwrite and without --resume_from_checkpoint."
         )
     return Experiment.open(checkpoint.parent)
+
+
+def _refuse_other_predictions(experiment: Experiment) -> None:
+    """Refuse to begin in a folder that holds predictions on other data: they and their record would be lost."""
+    if not experiment.layout.record.is_file():
+        return
+    try:
+        before = Experiment.open(experiment.output_dir)
+    except NewsMatchError:
+        return  # a damaged record says of nothing what it is
+    now, then = ({name: file.sha256 for name, file in e.record.data.files.items()} for e in (experiment, before))
+    if any(before.record.runs.values()) and now != then:
+        raise NewsMatchError(
+            f"{experiment.output_dir} holds predictions on other data than are named now; name another --output_dir,"
+            " or replace them with --overwrite."
+        )
 
 
 def _begins_here(experiment: Experiment, checkpoint: Path, overwrite: bool) -> bool:
