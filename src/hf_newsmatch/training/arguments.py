@@ -64,6 +64,31 @@ class ContrastiveTrainingArguments(ContrastiveOptions, TrainingArguments):
     """
 
     def __post_init__(self):
+        self._check_given()
+        if self.dataloader_num_workers is None:
+            self.dataloader_num_workers = _workers() if torch.accelerator.is_available() and not self.use_cpu else 0
+        try:
+            super().__post_init__()
+        except ImportError as error:
+            package = "deepspeed" if self.deepspeed else "the package that it needs"
+            raise ValueError(f"An option needs what is not installed ({_line(error)}); install {package}.") from error
+        self._check_made()
+        # pinned pages only speed up the way to an accelerator; without one, every data loader would warn
+        if not torch.accelerator.is_available():
+            self.dataloader_pin_memory = False
+        # a resumed training must count on from the evaluations before it
+        self.restore_callback_states_from_checkpoint |= self.early_stopping_patience is not None
+
+    def check(self) -> None:
+        """Check the options once more, after some of them were changed.
+
+        Raises:
+            `ValueError`: one sentence that names the option and the remedy.
+        """
+        self._check_given()
+        self._check_made()
+
+    def _check_given(self) -> None:
         if self.logits_factor <= 0:
             raise ValueError(f"--logits_factor must be positive, not {self.logits_factor}.")
         if self.contrastive_chunk_size is not None and not (
@@ -103,22 +128,12 @@ class ContrastiveTrainingArguments(ContrastiveOptions, TrainingArguments):
         _check_precision(self)
         if self.coupled_weight_decay and self.optim != TrainingArguments.default_optim:
             raise ValueError(f"--optim {self.optim} takes effect with --coupled_weight_decay false only; add that.")
-        if self.dataloader_num_workers is None:
-            self.dataloader_num_workers = _workers() if torch.accelerator.is_available() and not self.use_cpu else 0
         _check_early_stopping(self)
-        try:
-            super().__post_init__()
-        except ImportError as error:
-            package = "deepspeed" if self.deepspeed else "the package that it needs"
-            raise ValueError(f"An option needs what is not installed ({_line(error)}); install {package}.") from error
+
+    def _check_made(self) -> None:
         _check_processes(self)
         _check_trained_weights(self)
         _check_lora(self)
-        # pinned pages only speed up the way to an accelerator; without one, every data loader would warn
-        if not torch.accelerator.is_available():
-            self.dataloader_pin_memory = False
-        # a resumed training must count on from the evaluations before it
-        self.restore_callback_states_from_checkpoint |= self.early_stopping_patience is not None
 
     def recipe(self) -> dict[str, Any]:
         """The options that the final weights depend on, by name; a resumed training must have the same."""

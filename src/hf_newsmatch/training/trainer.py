@@ -44,13 +44,14 @@ from .losses import contrastive_loss
 from .publishing import PublishingMixin, named_base_model
 from .resuming import ResumingMixin
 from .sampler import DistinctBatchSampler
+from .search import SearchMixin
 
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
 # that it depends neither on the batch size of evaluation nor on the number of processes.
 VALIDATION_BLOCK = 64
 
 
-class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
+class ContrastiveTrainer(SearchMixin, ResumingMixin, PublishingMixin, Trainer):
     """Fine-tunes CLIP with [`contrastive_loss`] and evaluates it by retrieval.
 
     Every evaluation embeds the whole validation split and gives `eval_loss` (mean contrastive loss over blocks of 64
@@ -334,6 +335,7 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
 
     def train(self, *args, **kwargs):
         self._learning = None
+        self._begin_patience()
         if self.args.should_save:  # what a process that was killed while saving has left
             shutil.rmtree(Path(self.args.output_dir) / UNFINISHED, ignore_errors=True)
         self.accelerator.wait_for_everyone()
