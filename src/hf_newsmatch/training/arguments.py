@@ -126,12 +126,16 @@ class ContrastiveTrainingArguments(ContrastiveOptions, TrainingArguments):
         if str(self.train_sampling_strategy) == "group_by_length":
             raise ValueError("--train_sampling_strategy is random or sequential here, not group_by_length.")
         _check_precision(self)
+        _check_sharding(self)
+        if any("=" not in item for item in (self.optim_args or "").replace(" ", "").strip(",").split(",") if item):
+            raise ValueError(f"--optim_args holds name=value, several by commas, not {self.optim_args}.")
         if self.coupled_weight_decay and self.optim != TrainingArguments.default_optim:
             raise ValueError(f"--optim {self.optim} takes effect with --coupled_weight_decay false only; add that.")
         _check_early_stopping(self)
 
     def _check_made(self) -> None:
         _check_processes(self)
+        _check_loading(self)
         _check_trained_weights(self)
         _check_lora(self)
 
@@ -199,17 +203,31 @@ def _check_precision(args: ContrastiveTrainingArguments) -> None:
 
 
 def _check_processes(args: ContrastiveTrainingArguments) -> None:
-    """Refuse a batch of one pair, and sharded weights."""
+    """Refuse a batch of one pair."""
     if args.per_device_train_batch_size * args.world_size < 2:
         raise ValueError(
             "--per_device_train_batch_size 1 leaves a pair no other to be told from, and nothing would be learned;"
             " give at least 2."
         )
+
+
+def _check_sharding(args: ContrastiveTrainingArguments) -> None:
+    """Refuse sharded weights."""
     if args.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true"):
         raise ValueError(
             "FSDP shards the logit_scale, which every process's loss needs; leave --fsdp out, and where memory is"
             " short give --contrastive_chunk_size or launch with accelerate_configs/deepspeed_zero2.yaml."
         )
+
+
+def _check_loading(args: ContrastiveTrainingArguments) -> None:
+    """Refuse ways of sharing batches among processes that give them other batches than the recipe says."""
+    for name, value in (("split_batches", True), ("dispatch_batches", True), ("even_batches", False)):
+        if getattr(args.accelerator_config, name, None) is value:
+            raise ValueError(
+                f"--accelerator_config with {name} {str(value).lower()} does not go with contrastive training, where"
+                " every process reads its own pairs, as many as the others; leave it out."
+            )
 
 
 def _check_early_stopping(args: ContrastiveTrainingArguments) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
+from torch.utils.data import IterableDataset
 from transformers import (
     CLIPModel,
     DataCollator,
@@ -45,6 +46,7 @@ from .publishing import PublishingMixin, named_base_model
 from .resuming import ResumingMixin
 from .sampler import DistinctBatchSampler
 from .search import SearchMixin
+from .streams import PairStream, prepare_streams
 
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
 # that it depends neither on the batch size of evaluation nor on the number of processes.
@@ -107,6 +109,7 @@ class ContrastiveTrainer(SearchMixin, ResumingMixin, PublishingMixin, Trainer):
                 check_columns(train_dataset, text_fields)
             check_distinct(train_dataset, text_fields)
         choose_by_one(eval_dataset, args)
+        prepare_streams(train_dataset, eval_dataset, args)
         init = kwargs.get("model_init")
         if isinstance(model, str | os.PathLike):
             self.base_model = named_base_model(str(model), None)
@@ -194,6 +197,17 @@ class ContrastiveTrainer(SearchMixin, ResumingMixin, PublishingMixin, Trainer):
     def finished_model(self) -> CLIPModel:
         """The model as trained, an ordinary CLIP: with LoRA a copy into which the adapters are merged."""
         return merged(self.accelerator.unwrap_model(self.model))
+
+    def get_train_dataloader(self):
+        rows = self.train_dataset
+        if not isinstance(rows, IterableDataset):
+            return super().get_train_dataloader()
+        step_size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        self.train_dataset = PairStream(rows, step_size, self.args.dataloader_drop_last)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.train_dataset = rows
 
     def get_eval_dataloader(self, eval_dataset=None):
         with self._keeping_the_last_batch():
