@@ -1,7 +1,7 @@
 """Searching the options of a training, each trial with a model, batches and weights of its own."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from transformers import EarlyStoppingCallback, Trainer, set_seed
 from transformers.hyperparameter_search import ALL_HYPERPARAMETER_SEARCH_BACKENDS, default_hp_search_backend
@@ -16,8 +16,6 @@ _Objective = Callable[[dict[str, float]], float]
 
 class SearchMixin(Trainer):
     """The search of [`ContrastiveTrainer`], in which every option of a trial holds from the making of its model on."""
-
-    args: ContrastiveTrainingArguments
 
     def hyperparameter_search(
         self,
@@ -95,10 +93,11 @@ class SearchMixin(Trainer):
         super()._hp_search_setup(trial)
         if self.hp_search_backend is None or trial is None:
             return
+        args = cast(ContrastiveTrainingArguments, self.args)
         with explain(ValueError, sentence=lambda error: f"{first_sentence(error)}."):
-            self.args.check()
+            args.check()
         if hasattr(self.train_dataset, "__len__"):
-            fit_the_only_batch(len(self.train_dataset), self.args)
+            fit_the_only_batch(len(self.train_dataset), args)
         self._train_batch_size = self.args.train_batch_size
 
     def _begin_patience(self) -> None:

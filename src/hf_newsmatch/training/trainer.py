@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,6 +88,7 @@ class ContrastiveTrainer(SearchMixin, ResumingMixin, PublishingMixin, Trainer):
 
     # compute_loss is a mean over one batch: Trainer itself divides by the steps of gradient accumulation
     loss_is_scaled_for_ga = False
+    train_dataset: Any
 
     def __init__(
         self,
