@@ -28,6 +28,8 @@ CASES = {
     "random batches": {"distinct_batches": False},
     "one tower": {"train_towers": "text", "unfreeze_last_layers": 1, "layerwise_lr_decay": 0.5},
     "one incomplete batch": {"count": 7},
+    # which ends in the midst of accumulating
+    "stream": {"stream": True, "gradient_accumulation_steps": 2},
 }
 # Trainings that are resumed, of three steps an epoch, the last of which accumulates fewer batches in one case.
 RESUMED = {
@@ -39,6 +41,9 @@ RESUMED = {
     },
     "workers": {"dataloader_num_workers": 1},
     "random batches": {"distinct_batches": False},
+    # more passes than one
+    "stream": {"stream": True},
+    "stream of two steps": {"stream": True, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 10},
 }
 RESUMED_AT = (2, 4)
 if is_peft_available():
@@ -95,7 +100,7 @@ class Terminate(TrainerCallback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def make_trainer(folder: Path, count: int = COUNT, **settings) -> ContrastiveTrainer:
+def make_trainer(folder: Path, count: int = COUNT, stream: bool = False, **settings) -> ContrastiveTrainer:
     """A trainer of data in which some pictures and texts recur."""
     processor = make_processor()
     # some pictures and texts recur, also within a batch
@@ -122,7 +127,8 @@ def make_trainer(folder: Path, count: int = COUNT, **settings) -> ContrastiveTra
         "disable_tqdm": True,
     }
     args = ContrastiveTrainingArguments(**{**defaults, **settings})
-    return ContrastiveTrainer(make_model(processor), args, processor, train_dataset=pairs, eval_dataset=pairs)
+    rows = pairs.to_iterable_dataset(num_shards=4).shuffle(seed=1, buffer_size=8) if stream else pairs
+    return ContrastiveTrainer(make_model(processor), args, processor, train_dataset=rows, eval_dataset=pairs)
 
 
 def world_size() -> int:

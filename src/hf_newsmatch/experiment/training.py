@@ -27,7 +27,7 @@ from .inputs import find_moved
 from .layout import Layout
 from .publishing import push, take_push
 from .record import RECORD, Record, TrainRecord
-from .replacing import discard, is_replacing, put_back, set_aside, was_interrupted
+from .replacing import discard, finish_moving, is_replacing, put_back, set_aside, was_interrupted
 from .store import only_training
 
 logger = logging.getLogger(__name__)
@@ -93,9 +93,15 @@ def _train(
     push_args = take_push(training_args)
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
-    if training_args.process_index == 0 and not is_replacing(Layout(output_dir)):
-        discard(Layout(output_dir))  # left by a process that was stopped when its training was complete
-    checkpoint = _checkpoint_to_resume(output_dir, training_args.resume_from_checkpoint, train_args.overwrite)
+    # the first process has waited for the end of a training that was being stopped: only then all see the same
+    with training_args.main_process_first(local=False, desc="the checkpoint"):
+        if training_args.process_index == 0:
+            finish_moving(Layout(output_dir))
+            if not is_replacing(Layout(output_dir)):
+                discard(Layout(output_dir))  # left by a process that was stopped when its training was complete
+        checkpoint = _checkpoint_to_resume(output_dir, training_args.resume_from_checkpoint, train_args.overwrite)
+        if checkpoint is None and not train_args.overwrite:
+            _check_empty(Layout(output_dir))
 
     # one process reads and draws first, the others find the caches filled
     with training_args.main_process_first(desc="the data"):
@@ -222,6 +228,20 @@ def _checkpoint_to_resume(output_dir: Path, named: str | None, overwrite: bool) 
             f"{output_dir} holds a fine-tuned model; train again with --overwrite, or name another --output_dir."
         )
     return last_checkpoint(output_dir)
+
+
+def _check_empty(layout: Layout) -> None:
+    """Refuse to begin where that would remove what no experiment has made.
+
+    Raises:
+        [`NewsMatchError`]: naming the first such file or folder.
+    """
+    found = None if layout.record.is_file() else next(layout.derived(), None)
+    if found is not None:
+        raise NewsMatchError(
+            f"{found} is there, but {layout.root} holds no experiment that it belongs to, and a training would remove"
+            " it; move it away, name another --output_dir, or replace it with --overwrite."
+        )
 
 
 def _origin(checkpoint: str | Path) -> Experiment:

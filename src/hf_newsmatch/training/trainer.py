@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
+from torch.utils.data import IterableDataset
 from transformers import (
     CLIPModel,
     DataCollator,
@@ -44,13 +46,15 @@ from .losses import contrastive_loss
 from .publishing import PublishingMixin, named_base_model
 from .resuming import ResumingMixin
 from .sampler import DistinctBatchSampler
+from .search import SearchMixin
+from .streams import PairStream, prepare_streams
 
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
 # that it depends neither on the batch size of evaluation nor on the number of processes.
 VALIDATION_BLOCK = 64
 
 
-class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
+class ContrastiveTrainer(SearchMixin, ResumingMixin, PublishingMixin, Trainer):
     """Fine-tunes CLIP with [`contrastive_loss`] and evaluates it by retrieval.
 
     Every evaluation embeds the whole validation split and gives `eval_loss` (mean contrastive loss over blocks of 64
@@ -84,6 +88,7 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
 
     # compute_loss is a mean over one batch: Trainer itself divides by the steps of gradient accumulation
     loss_is_scaled_for_ga = False
+    train_dataset: Any
 
     def __init__(
         self,
@@ -106,6 +111,7 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
                 check_columns(train_dataset, text_fields)
             check_distinct(train_dataset, text_fields)
         choose_by_one(eval_dataset, args)
+        prepare_streams(train_dataset, eval_dataset, args)
         init = kwargs.get("model_init")
         if isinstance(model, str | os.PathLike):
             self.base_model = named_base_model(str(model), None)
@@ -193,6 +199,17 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
     def finished_model(self) -> CLIPModel:
         """The model as trained, an ordinary CLIP: with LoRA a copy into which the adapters are merged."""
         return merged(self.accelerator.unwrap_model(self.model))
+
+    def get_train_dataloader(self):
+        rows = self.train_dataset
+        if not isinstance(rows, IterableDataset):
+            return super().get_train_dataloader()
+        step_size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        self.train_dataset = PairStream(rows, step_size, self.args.dataloader_drop_last)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.train_dataset = rows
 
     def get_eval_dataloader(self, eval_dataset=None):
         with self._keeping_the_last_batch():
@@ -334,6 +351,7 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
 
     def train(self, *args, **kwargs):
         self._learning = None
+        self._begin_patience()
         if self.args.should_save:  # what a process that was killed while saving has left
             shutil.rmtree(Path(self.args.output_dir) / UNFINISHED, ignore_errors=True)
         self.accelerator.wait_for_everyone()

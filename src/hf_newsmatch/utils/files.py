@@ -76,6 +76,10 @@ def remove_leftovers(parent: str | Path, name: str) -> None:
             # work on the same name may be nested
             if all(path.name in (_LOCK, _ASIDE, name) or _is_temporary(path, name) for path in folder.iterdir()):
                 with FileLock(folder / _LOCK, timeout=0):
+                    aside, target = folder / _ASIDE, Path(parent) / name
+                    if aside.exists() and not target.exists():
+                        # killed between the two renames of `replace`: the old one is the only one that is known
+                        os.rename(aside, target)
                     shutil.rmtree(folder, ignore_errors=True)
 
 
