@@ -18,6 +18,10 @@ PAPER_DATASETS = ("rt", "tw", "rss")
 _BETWEEN_FILES = " + "
 
 
+# What a switch takes beside yes and no.
+SWITCH_WORDS = {"translate": ("auto",)}
+
+
 def join_files(files: Any) -> str | None:
     """The one string that names a list of one or several files; a single name stays as it is."""
     if isinstance(files, list | tuple):
@@ -93,8 +97,8 @@ class DataArguments:
     several_pictures: str = field(
         default="refuse",
         metadata={
-            "help": "What becomes of an article in several rows with different pictures: refuse (the further rows are"
-            " bad), first (they are left out) or all (each is a pair of its own)."
+            "help": "An article in several rows with different pictures: refuse the further rows, keep the first, or"
+            " all as pairs."
         },
     )
     use_english_columns: bool = field(
@@ -103,9 +107,8 @@ class DataArguments:
     translate: bool | str = field(
         default=False,
         metadata={
-            "help": "Translate articles that are not in English, cached by content; `hf-newsmatch translate` has more"
-            " options. With auto, unless the model reads their language.",
-            "words": ("auto",),
+            "help": "Translate articles that are not in English, cached by content; with auto, unless the model reads"
+            " their language."
         },
     )
     translation_model: str = field(
@@ -143,8 +146,8 @@ class ModelArguments:
     model_languages: list[str] | None = field(
         default=None,
         metadata={
-            "help": "For --translate auto: the languages that the model reads, as codes such as de, or * for all; by"
-            " default those of its architecture."
+            "help": "For --translate auto: the codes of the languages that the model reads, or *; by default those of"
+            " its kind."
         },
     )
 
@@ -220,8 +223,7 @@ class ContrastiveOptions:
     loss: str | None = field(
         default=None,
         metadata={
-            "help": "softmax, over the pairs of a batch, or sigmoid, of each pair alone, for models with a logit_bias"
-            " such as SigLIP. By default the one that the model was trained with."
+            "help": "softmax, or sigmoid for models with a logit_bias such as SigLIP; by default the model's own."
         },
     )
     logits_factor: float = field(
@@ -689,8 +691,8 @@ class TranslateArguments:
     several_pictures: str = field(
         default="refuse",
         metadata={
-            "help": "What becomes of an article in several rows with different pictures: refuse (the further rows are"
-            " bad), first (they are left out) or all (each is a pair of its own)."
+            "help": "An article in several rows with different pictures: refuse the further rows, keep the first, or"
+            " all as pairs."
         },
     )
 

@@ -1,4 +1,5 @@
 import logging
+import os
 from dataclasses import dataclass, field, fields
 
 import pytest
@@ -84,12 +85,22 @@ def test_the_default_recipe_holds_only_without_other_data(recipe):
         ("learning_rat: 1", "the key 'learning_rat', which no command knows"),
         ("a: [", "is not YAML"),
         ("just text", "lines like"),
+        ("seed: 1\nalpha: 0.5\nseed: 2", "is not YAML: 'seed' stands in line 1 and again in line 3"),
+        ("a: &a {x: 1}\n<<: *a", "is not YAML: line 2 merges mappings"),
+        ("# \n" * 100_000, "has more than 256 KiB"),
     ],
 )
 def test_bad_recipes(tmp_path, content, message):
     (tmp_path / "bad.yaml").write_text(content)
     with pytest.raises(NewsMatchError, match=message):
         parse("--config", str(tmp_path / "bad.yaml"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_place_of_a_recipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "recipe.yaml")
+    with pytest.raises(NewsMatchError, match="is a pipe or a device"):
+        parse("--config", str(tmp_path / "recipe.yaml"))
 
 
 def recipe_of(tmp_path, content):

@@ -141,6 +141,17 @@ def test_the_test_split_alone(tmp_path, news):
     assert [(item["image_id"], item["reason"]) for item in unusable] == [("P51", "missing"), ("P52", "missing")]
 
 
+def test_bad_rows_of_a_linked_test_list_are_left_out_of_all_that_it_gives(tmp_path):
+    rows = ["article_id\ttitle\timage_id", "1\tA\tp", "2\tB\tq\textra", "3\tC\tr"]
+    for name in "pqr":
+        make_picture(ord(name)).save(tmp_path / f"{name}.jpg")
+    (tmp_path / "test.tsv").write_text("\n".join(rows) + "\n")
+    names = {"test_articles_file": str(tmp_path / "test.tsv"), "test_image_dir": str(tmp_path)}
+    split = load_corpus(DataArguments(**names, skip_bad_rows=True)).splits["test"]
+    assert split.articles["article_id"][:] == ["1", "3"]
+    assert split.gold == {"1": "p", "3": "r"}
+
+
 def test_test_flags_need_a_test_list(news):
     with pytest.raises(NewsMatchError, match="--gold_file belongs to a test list"):
         load_corpus(arguments(news, gold_file="absent.tsv"))

@@ -95,3 +95,34 @@ def test_one_impossible_day_takes_no_date_from_the_others():
 def test_eight_digits_that_are_seldom_days_are_numbers():
     values = [str(20_000_000 + 7919 * i) for i in range(100)]
     assert parse_dates(values)[1] == list(map(int, values))
+
+
+@pytest.mark.parametrize(
+    ("days", "order"),
+    [
+        (["20102021", "01022021", "31122020"], "years behind days"),
+        (["1022021", "31122020"], "years behind days"),
+        (["12312020", "02012021"], "years behind days"),
+        (["20211301", "20210201", "20213112"], "days before months"),
+    ],
+)
+def test_a_column_of_days_in_another_order_is_not_sorted_as_numbers(days, order):
+    published, numbers, problems = parse_dates([*days, None])
+    assert published == numbers == [None] * (len(days) + 1)
+    assert sorted(problems) == list(range(len(days)))
+    assert problems[0] == f"has the date {days[0]!r}, in a column of {order} (write YYYY-MM-DD)"
+
+
+def test_an_impossible_day_alone_is_named():
+    published, numbers, problems = parse_dates(["20210229", "20210301"])
+    assert (published, numbers) == ([None, datetime(2021, 3, 1, tzinfo=UTC)], [None, None])
+    assert list(problems) == [0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2021-01-01T10:00:00+01:75", "20210101T100000-0160", "Fri, 01 Jan 2021 10:00 +0199", "01 Jan 121 10:00 GMT"],
+)
+def test_impossible_offsets_and_years_are_refused(value):
+    with pytest.raises(ValueError, match=r"unknown time zone|cannot be read"):
+        parse_date(value)

@@ -165,6 +165,10 @@ def test_every_kind_becomes_rgb_over_white(content, pixels):
         (tiff(16, [0, 32896, 65535]), [0, 128, 255]),
         (tiff(16, [0, 512, 1023], highest=1023), [0, 128, 255]),
         (tiff(16, [0, 32896, 65535], white_is_zero=True), [255, 127, 0]),
+        (tiff(16, [0, 2048, 4095]), [0, 128, 255]),  # 12 or 10 of the 16 bits are used, and nothing says so
+        (tiff(16, [0, 512, 1023]), [0, 128, 255]),
+        (tiff(16, [0, 4096, 65535]), [0, 16, 255]),
+        (encode(PIL.Image.fromarray(np.array([[0.5, 1, np.inf, np.nan]], np.float32)), "TIFF"), [128, 255, 255, 0]),
         (tiff(8, [0, 100, 255], white_is_zero=True), [255, 155, 0]),
         (encode(PIL.Image.fromarray(np.array([[0, 51400, 65535]], np.uint16)), "JPEG2000"), [0, 200, 255]),
         (b"P2 3 1 4095\n0 2048 4095\n", [0, 128, 255]),
@@ -282,6 +286,21 @@ def test_no_mode_takes_more_bytes_than_the_limit(mode, monkeypatch):
     assert open_picture(encode(PIL.Image.new(mode, (64, most // 64)), format)).size == (64, most // 64)
     with pytest.raises(PictureError, match="too large"):
         open_picture(encode(PIL.Image.new(mode, (64, most // 64 + 1)), format))
+
+
+def test_a_progressive_jpeg_takes_the_bytes_of_its_coefficients_too(monkeypatch):
+    monkeypatch.setattr(images, "MEMORY", 64 * 64 * 8)
+    picture = PIL.Image.new("RGB", (64, 64))
+    assert open_picture(encode(picture, "JPEG")).size == (64, 64)
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", progressive=True)
+    with pytest.raises(PictureError, match="too large"):
+        open_picture(stream.getvalue())
+
+
+def test_gray_with_its_transparency_taken_off_is_over_white():
+    gray = PIL.Image.merge("LA", [PIL.Image.new("L", (1, 1), 100)] * 2)
+    assert open_picture(gray.convert("La")).getpixel((0, 0)) == open_picture(gray).getpixel((0, 0))
 
 
 def test_a_bomb_of_transparent_pixels_is_refused_before_it_is_decoded():

@@ -1,4 +1,5 @@
 import io
+import os
 
 import PIL.Image
 import pyarrow as pa
@@ -6,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hf_newsmatch import errors
-from hf_newsmatch.data.newsimages import load_articles, load_pairs
+from hf_newsmatch.data.newsimages import load_articles, load_gold, load_images, load_pairs
 from hf_newsmatch.data.parsing import decode, read_table
 
 HEADER = "article\taid\turl\timg\tiid\thashvalue\ttitle\ttext\timgFile\n"
@@ -238,3 +239,86 @@ def test_raw_bytes_in_the_column_image_are_pictures(tmp_path):
     pairs = load_pairs(path, skip_bad_rows=True)
     assert pairs["image_id"][:] == ["1", "3"]
     assert [image.getpixel((0, 0)) for image in pairs["image"]] == [(255, 0, 0), (0, 255, 0)]
+
+
+@pytest.mark.parametrize("encoding", ["mac_roman", "cp850", "cp1251", "koi8-r", "shift_jis", "gb18030", "cp1250"])
+def test_a_text_of_another_encoding_than_it_is_taken_for_is_doubted(tmp_path, caplog, encoding):
+    words = {"cp1251": "Привет мир", "koi8-r": "Привет мир", "shift_jis": "日本語のニュース", "gb18030": "中文新聞"}
+    word = words.get(encoding, "Łódź Žižkov" if encoding == "cp1250" else "Köln Straße hörte")
+    path = tmp_path / "list.tsv"
+    path.write_bytes(f"article_id\ttitle\ttext\n1\tplain\tplain\n2\t{word}\t{word}\n".encode(encoding))
+    for _ in range(2):  # from the cache, too
+        caplog.clear()
+        load_articles(path)
+        assert "is not UTF-8, and read as Windows-1252 it looks like another encoding" in caplog.text
+        assert "in line 3); save it as UTF-8." in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "utf-16"])
+def test_western_news_are_not_doubted(tmp_path, caplog, encoding):
+    text = "„Köln“ – Straße, Château d’été, ¿Señor?, 5 °C, § 3, 10 €, Übergröße, cœur"
+    path = tmp_path / "list.tsv"
+    path.write_bytes(f"article_id\ttitle\ttext\n1\t{text}\t{text}\n".encode(encoding))
+    assert load_articles(path)["title"][:] == [text]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.csv", "article_id,title,Title,text\n1,,b,c\n"),
+        ("list.tsv", "article_id\ttitle\timage_id\timage_id\n1\ta\tp\tq\n"),
+    ],
+)
+def test_two_columns_of_one_name_are_refused(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(errors.NewsMatchError, match=r"has several columns '(title|image_id)', .* rename or remove"):
+        load_articles(tmp_path / name)
+
+
+def test_two_columns_of_one_name_that_nobody_reads_are_fine(tmp_path):
+    (tmp_path / "list.csv").write_text("article_id,title,note,note,,\n1,a,x,y,,\n")
+    assert load_articles(tmp_path / "list.csv")["title"][:] == ["a"]
+
+
+def test_two_columns_of_one_name_in_parquet_are_refused(tmp_path):
+    path = _parquet(tmp_path / "list.parquet", article_id=["1"], title=["a"], Title=["b"])
+    with pytest.raises(errors.NewsMatchError, match="has several columns 'title'"):
+        load_articles(path)
+
+
+@pytest.mark.parametrize("array", [False, True])
+def test_a_json_object_that_says_a_field_twice_is_a_bad_row(tmp_path, array):
+    rows = ['{"article_id": 1, "title": "a", "Title": "b"}', '{"article_id": 2, "title": "c"}']
+    path = tmp_path / "list.json"
+    path.write_text(f"[{','.join(rows)}]" if array else "\n".join(rows))
+    with pytest.raises(errors.NewsMatchError, match=r"(Line|Row) 1 of .* has the field 'title' twice"):
+        load_articles(path)
+    assert load_articles(path, skip_bad_rows=True)["title"][:] == ["c"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("load", [load_articles, load_pairs, load_images, load_gold])
+def test_a_pipe_in_place_of_a_list_is_not_waited_for(tmp_path, load):
+    os.mkfifo(tmp_path / "list.tsv")
+    for path in (tmp_path / "list.tsv", "/dev/zero"):
+        with pytest.raises(errors.NewsMatchError, match="is a pipe or a device; save what it gives as a file"):
+            load(path)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_strings_of_parquet_that_are_not_utf_8_are_bad_rows(tmp_path, kind):
+    as_bytes = pa.large_binary() if kind == pa.large_string() else pa.binary()
+    titles = pa.array([b"Br\xc3\xbccke", b"Br\xfccke", None], as_bytes)
+    titles = pa.Array.from_buffers(kind, 3, titles.buffers())
+    path = _parquet(tmp_path / "list.parquet", article_id=["1", "2", "3"], title=titles)
+    with pytest.raises(errors.NewsMatchError, match=r"Row 2 of .* has bytes that are not UTF-8 text in its column"):
+        load_articles(path)
+    assert load_articles(path, skip_bad_rows=True)["title"][:] == ["Brücke", ""]
+
+
+def test_a_moment_beyond_the_calendar_is_named(tmp_path):
+    moments = pa.array([10**18], pa.timestamp("us"))
+    path = _parquet(tmp_path / "list.parquet", article_id=["1"], title=["a"], published=moments)
+    with pytest.raises(errors.NewsMatchError, match=r"column 'published' of .* holds a value that cannot be read"):
+        load_articles(path)

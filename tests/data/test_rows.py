@@ -117,3 +117,38 @@ def test_rows_are_split_in_linear_time(write):
     lines[5] = '5,"offen,x\n'
     table = read_table(write("article_id,title,text\n" + "".join(lines), "list.csv"))
     assert len(table.lines) + len(table.bad) == 20_000
+
+
+@pytest.mark.parametrize("columns", [["title", "text", "article_id"], ["text", "article_id", "title"]])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_texts_of_several_lines_stay_whole_wherever_the_id_stands(write, columns, quoting):
+    draw = random.Random(0)
+    pieces = [piece for piece in PIECES if piece != "a\tb"]
+    rows = []
+    for i in range(99):
+        rows.append([f"a{i}" if name == "article_id" else " ".join(draw.choices(pieces, k=4)) for name in columns])
+    stream = io.StringIO()
+    csv.writer(stream, quoting=quoting, lineterminator="\n").writerows([columns, *rows])
+    table = read_table(write(stream.getvalue(), "list.csv"))
+    assert table.bad == {}
+    assert [list(row) for row in zip(*(table.columns[name] for name in columns))] == rows
+
+
+def test_a_quote_that_closes_in_the_next_row_joins_no_rows_before_their_ids_either(write):
+    content = 'title,text,article_id\nA,"Text eins,1\nB,Text zwei",2\nC,x,3\n'
+    table = read_table(write(content, "list.csv"))
+    assert table.columns["article_id"] == ("2", "3")
+    assert table.bad == {2: "has unbalanced quotes, or not 3 cells"}
+
+
+def test_captions_of_several_lines_with_commas_stay_whole(write):
+    content = 'image,caption\na.jpg,"A man, standing\nin the rain, alone"\nb.jpg,"A dog,\nasleep, wet"\n'
+    table = read_table(write(content, "list.csv"))
+    assert table.columns["caption"] == ("A man, standing\nin the rain, alone", "A dog,\nasleep, wet")
+
+
+def test_two_rows_on_one_line_are_no_row(write):
+    content = 'article_id,title,text,image_id\n1,"Der "Dom" brö2,"Der "Zoo" hat","zu",i2\n3,C,x,i3\n'
+    table = read_table(write(content, "list.csv"))
+    assert table.columns["image_id"] == ("i3",)
+    assert list(table.bad) == [2]

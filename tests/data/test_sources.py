@@ -14,13 +14,15 @@ from hf_newsmatch.data.sources import bad_rows
 from hf_newsmatch.errors import NewsMatchError
 from tests.utils.lists import LINKED, ORGANISERS
 
+GOOD = "{0}\t\tu\t\ti{0}\th\tTitel\tText\tx{0}.jpg\n"
+FURTHER = " (articles of several pictures are read with --several_pictures first or all)"
 BAD = {
     "too few cells": ("909\tx\n", "has 2 cells where 9 are expected"),
     "too many cells": ("909" + "\t" * 9 + "\n", "has 10 cells where 9 are expected"),
     "no article id": ("\t\tu\t\ti\th\tTitel\tText\tx.jpg\n", "has no article id"),
-    "the same id": ("1\t\tu\t\ti\th\tTitel\tText\tx.jpg\n", "has the article id '1' of line 2 again"),
+    "the same id": ("1\t\tu\t\ti\th\tTitel\tText\tx.jpg\n", "has the article id '1' of line 2 again" + FURTHER),
+    "the same row": (GOOD.format(1), "has the article id '1' of line 2 again"),
 }
-GOOD = "{0}\t\tu\t\ti{0}\th\tTitel\tText\tx{0}.jpg\n"
 
 
 @pytest.mark.parametrize("case", BAD)

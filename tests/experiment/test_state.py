@@ -265,6 +265,20 @@ def test_predictions_that_were_exchanged_are_refused(experiment):
         evaluate(experiment)
 
 
+@pytest.mark.parametrize("name", ["gold", "candidates"])
+def test_gold_and_candidates_that_were_exchanged_are_refused(experiment, name):
+    predict(experiment, experiment.data(), PredictArguments(runs=["zero_shot"], splits=["test"]))
+    evaluate(Experiment.open(experiment.output_dir))
+    file = experiment.layout.split("test") / f"{name}.tsv"
+    header, first, second, *rest = file.read_text().splitlines()
+    file.write_text("\n".join([header, second, first, *rest][: 3 if name == "gold" else None]) + "\n")
+    opened = Experiment.open(experiment.output_dir)
+    with pytest.raises(NewsMatchError, match=rf"{name}\.tsv is not the file that `hf-newsmatch predict` wrote"):
+        evaluate(opened)
+    predict(opened, opened.data(), PredictArguments(runs=["zero_shot"], splits=["test"]))
+    evaluate(Experiment.open(experiment.output_dir))
+
+
 # ---- names are data -------------------------------------------------------------------------------------------------
 
 

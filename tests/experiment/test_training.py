@@ -8,7 +8,8 @@ import signal
 import pytest
 
 from hf_newsmatch import ContrastiveTrainer, ContrastiveTrainingArguments, NewsMatchError
-from hf_newsmatch.configs import ModelArguments, TrainArguments
+from hf_newsmatch.configs import DataArguments, ModelArguments, TrainArguments
+from hf_newsmatch.experiment.prediction import open_experiment, predict
 from hf_newsmatch.experiment.training import train
 from hf_newsmatch.training.callbacks import TrainingStopped
 from hf_newsmatch.training.checkpointing import last_checkpoint
@@ -214,3 +215,82 @@ def test_stopped_with_weights_alone_it_goes_on(tmp_path, start, monkeypatch, num
     assert last_checkpoint(tmp_path / "run") == tmp_path / "run" / "checkpoint-4"
     assert start(save_only_model=True).state.log_history[0]["step"] <= 4
     assert weights(tmp_path / "run") == weights(tmp_path / "undisturbed")
+
+
+def test_predictions_on_other_data_are_not_trained_over(start, tmp_path, checkpoints):
+    model_args = ModelArguments(model_name_or_path=str(checkpoints / "zero_shot"))
+    write_news_folder(tmp_path / "other", count=20)
+    for news in ("other", "news"):
+        folder = tmp_path / f"on_{news}"
+        predict(*open_experiment(folder, arguments(tmp_path / news), model_args))
+    before = files(tmp_path / "on_other")
+    with pytest.raises(NewsMatchError, match=r"on_other holds predictions on other data .* another --output_dir"):
+        start("on_other", max_steps=1)
+    assert files(tmp_path / "on_other") == before
+    start("on_other", overwrite=True, max_steps=1)
+    assert not (tmp_path / "on_other" / "runs").exists()
+    start("on_news", max_steps=1)
+
+
+@pytest.mark.parametrize("name", ["test_images", "gold_file", "test_image_dir"])
+def test_what_belongs_to_a_test_list_asks_for_one(tmp_path, checkpoints, name):
+    model_args = ModelArguments(model_name_or_path=str(checkpoints / "zero_shot"))
+    with pytest.raises(NewsMatchError, match=f"--{name} belongs to a test list; name that with --test_articles_file"):
+        open_experiment(tmp_path / "run", DataArguments(**{name: str(tmp_path)}), model_args)
+
+
+@pytest.mark.parametrize("name", ["runs/events.out", "report/mine.md", "wise_ft/model.safetensors", "scores.json"])
+def test_what_no_experiment_made_is_not_removed(tmp_path, start, name):
+    """Such as the runs of TensorBoard, or another trainer's."""
+    file = tmp_path / "run" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(NewsMatchError, match=r"is there, but .* holds no experiment .* --output_dir, or replace it"):
+        start(max_steps=1)
+    assert file.read_text() == "mine"
+    start(max_steps=1, overwrite=True)
+    assert not file.exists()
+
+
+class Stopped(Exception):
+    """In place of a kill."""
+
+
+@pytest.mark.parametrize("moves", range(1, 6))
+@pytest.mark.parametrize("options", [{"seed": 7}, {}])
+def test_stopped_while_it_sets_aside_or_puts_back_nothing_is_lost(tmp_path, start, monkeypatch, moves, options):
+    start(max_steps=2, save_strategy="steps", save_steps=1, load_best_model_at_end=False)
+    (tmp_path / "run" / "runs" / "test").mkdir(parents=True)
+    (tmp_path / "run" / "runs" / "test" / "zero_shot.tsv").write_text("x")
+    (tmp_path / "run" / "scores.json").write_text("{}")
+    before = files(tmp_path / "run")
+
+    def moving(allowed):
+        move, left = os.replace, [allowed]
+
+        def replace(source, target):
+            # the copies of the record and of the pictures count not
+            if ".replaced" in f"{source}{target}" and "newsmatch" not in f"{source}":
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Stopped
+            move(source, target)
+
+        return replace
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_newsmatch.experiment.replacing.os.replace", moving(moves - 1))
+        with pytest.raises(Stopped):
+            start(max_steps=1, overwrite=True, **options)
+    # ... and the next attempt fails, is stopped once more while it puts back, and the third fails too
+    monkeypatch.setattr(ContrastiveTrainer, "training_step", fail)
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_newsmatch.experiment.replacing.os.replace", moving(4 + 2 * moves))
+        with pytest.raises((Stopped, RuntimeError)):
+            start(max_steps=1, overwrite=True, **options)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        start(max_steps=1, overwrite=True, **options)
+    assert files(tmp_path / "run") == before

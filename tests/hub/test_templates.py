@@ -99,3 +99,8 @@ def test_plain_values_stay_as_they_are():
     ):
         assert escape_markdown(value) == str(value)
     assert code("articles.tsv") == "`articles.tsv`"
+
+
+@pytest.mark.parametrize("value", ["", "\n", "\x00", "\ud800"])
+def test_code_of_nothing_opens_no_fence(value):
+    assert code(value) == "(empty)"

@@ -104,6 +104,11 @@ def test_a_resumed_training_counts_on_from_the_evaluations_before():
         ({"use_liger_kernel": True}, "--use_liger_kernel does not go .* leave it out"),
         ({"debug": "underflow_overflow"}, "--debug does not go .* leave it out"),
         ({"fsdp": True}, "leave --fsdp out"),
+        ({"fsdp": "true"}, "leave --fsdp out"),
+        ({"optim_args": "nesterov"}, "--optim_args holds name=value, several by commas, not nesterov"),
+        ({"accelerator_config": {"split_batches": True}}, "with split_batches true does not go .* leave it out"),
+        ({"accelerator_config": {"dispatch_batches": True}}, "with dispatch_batches true does not go"),
+        ({"accelerator_config": {"even_batches": False}}, "with even_batches false does not go"),
         ({"train_sampling_strategy": "group_by_length"}, "is random or sequential here"),
     ],
 )

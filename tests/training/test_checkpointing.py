@@ -269,3 +269,22 @@ def test_damaged_checkpoints_are_passed_over(tmp_path, checkpoint, caplog, name,
 def test_what_is_no_checkpoint(tmp_path):
     assert "trainer_state.json" in checkpoint_defect(tmp_path)
     assert last_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize("length", [{"max_steps": 8}, {"num_train_epochs": 1.5}])
+@pytest.mark.parametrize("saving", ["steps", "epoch"])
+def test_a_training_that_ends_within_an_epoch_has_ended(tmp_path, processor, data, length, saving):
+    """Killed after its last checkpoint, it takes no step more, and its last evaluation is in the log."""
+    settings = {"save_strategy": saving, "save_steps": 1, "load_best_model_at_end": False, **length}
+    whole = make_trainer(tmp_path, processor, data, **settings)
+    whole.train()
+    steps, log = whole.state.global_step, log_of(whole)
+    assert steps == 8
+    resumed = make_trainer(tmp_path, processor, data, **settings)
+    resumed.train(resume_from_checkpoint=str(last_checkpoint(tmp_path / "run")))
+    assert resumed.state.global_step == steps
+    losses = [[entry["eval_loss"] for entry in each if "eval_loss" in entry] for each in (log, log_of(resumed))]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 2
+    before, after = (trainer.model.state_dict() for trainer in (whole, resumed))
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

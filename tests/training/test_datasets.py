@@ -136,3 +136,62 @@ def test_no_model_is_one_sentence(tmp_path, pairs, processor):
     args = ContrastiveTrainingArguments(str(tmp_path), use_cpu=True, report_to="none")
     with pytest.raises(NewsMatchError, match="Neither a model nor model_init is given"):
         ContrastiveTrainer(None, args, processor, train_dataset=pairs, eval_dataset=pairs)
+
+
+@pytest.mark.parametrize("size", [0, 3, 7])
+def test_a_stream_without_a_whole_step_is_one_sentence(tmp_path, processor, pairs, size):
+    rows = Stream(pairs.select(range(size)))
+    trainer = make_trainer(tmp_path, processor, rows, pairs, gradient_accumulation_steps=2)
+    with pytest.raises(NewsMatchError, match=f"gives {size} pairs and one step takes 8"):
+        trainer.train()
+
+
+@pytest.mark.parametrize(("drop_last", "sizes"), [(True, [4, 4, 4, 4]), (False, [4, 4, 2, 4])])
+def test_a_stream_is_read_again_from_its_beginning(tmp_path, processor, pairs, monkeypatch, drop_last, sizes):
+    """The pairs at its end that fill no batch are left out as those of other data are."""
+    trainer = make_trainer(
+        tmp_path, processor, Stream(pairs.select(range(10))), pairs, max_steps=4, dataloader_drop_last=drop_last
+    )
+    step, seen = ContrastiveTrainer.training_step, []
+
+    def noting(self, model, inputs, *args, **kwargs):
+        seen.append(inputs["article_ids"])
+        return step(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(ContrastiveTrainer, "training_step", noting)
+    trainer.train()
+    assert [len(batch) for batch in seen] == sizes
+    assert seen[0] == seen[2 if drop_last else 3] != seen[1]
+
+
+@pytest.mark.parametrize("make", [Stream, lambda pairs: pairs.to_iterable_dataset(num_shards=3).shuffle(seed=1)])
+@pytest.mark.parametrize(("saving", "accumulated"), [("steps", 1), ("epoch", 2)])
+def test_a_stream_that_is_resumed_in_any_pass(tmp_path, processor, pairs, make, saving, accumulated):
+    """Bit for bit, and with the same evaluations: the steps alone do not tell how often it was read."""
+    options = {
+        "max_steps": 5,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": accumulated,
+        "eval_strategy": "epoch",
+        "save_strategy": saving,
+        "save_steps": 1,
+        "save_total_limit": None,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+    }
+    rows = pairs.select(range(5 if accumulated == 1 else 9))
+
+    def train(checkpoint=None):
+        trainer = make_trainer(tmp_path, processor, make(rows), pairs, **options)
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        log = trainer.state.log_history
+        evaluations = [(entry["step"], entry["eval_loss"]) for entry in log if "eval_loss" in entry]
+        return trainer.finished_model().state_dict(), evaluations
+
+    weights, evaluations = train()
+    checkpoints = sorted((tmp_path / "run").glob("checkpoint-*"))
+    assert len(checkpoints) > 1
+    for checkpoint in checkpoints:
+        again, evaluated = train(checkpoint)
+        assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items()), checkpoint.name
+        assert evaluated == evaluations, checkpoint.name

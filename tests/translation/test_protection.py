@@ -118,3 +118,24 @@ def test_any_amount_is_kept_in_the_other_notation_and_lost_with_other_digits(amo
     assert lost_spans(f"Es sind {german} Euro", f"It is {english} euros") == []
     assert len(lost_spans(f"Es sind {german} Euro", f"It is {amount + 1:,.2f} euros")) == 1
     assert len(lost_spans(f"Es sind {german} Euro", f"It is {amount * 100 + 1:,.0f} euros")) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "lost"),
+    [
+        ("-5 Grad", "5 degrees", ["-5"]),
+        ("−3,4 Prozent", "3.4 percent", ["−3,4"]),
+        ("minus 3 Grad", "3 degrees", ["minus 3"]),
+        ("2 und -2", "2 and 2", ["-2"]),
+        ("-5 Grad", "-5 degrees", []),
+        ("–5 Grad", "minus 5 degrees", []),
+        ("minus 3 Grad", "minus three degrees", []),
+        ("-3,4 Prozent", "down 3.4 percent", []),
+        ("-2 und 2", "2 and -2", []),
+        ("Covid-19, Seite 3–5, 1990 -1995, - 5 Tote", "Covid 19, pages 3 to 5, 1990 to 1995, 5 dead", []),
+        ("1'000 und 2’500’000 Franken", "1,000 and 2,500,000 francs", []),
+        ("1'000 Franken", "1 franc", ["1'000"]),
+    ],
+)
+def test_signs_and_the_apostrophes_of_switzerland(source, output, lost):
+    assert [span.text for span in lost_spans(source, output)] == lost

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_newsmatch.utils.files import atomic_path, is_file_name, sha256, write_json
+from hf_newsmatch.utils.files import atomic_path, is_file_name, remove_leftovers, sha256, write_json
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -162,3 +162,22 @@ def test_names_that_lead_elsewhere(name):
 @pytest.mark.parametrize("name", ["a", "model-00001-of-00002.safetensors", ".hidden", "ä b.png"])
 def test_names_of_files(name):
     assert is_file_name(name)
+
+
+def test_a_folder_whose_replacement_was_killed_between_two_renames_comes_back(tmp_path, monkeypatch):
+    """The old one was aside and the new one not yet at its place."""
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "weights").write_text("old")
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(os, "replace", lambda *paths: os._exit(9))
+        with atomic_path(target) as temporary:
+            temporary.mkdir()
+            (temporary / "weights").write_text("new")
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert not target.exists()
+    remove_leftovers(tmp_path, "model")
+    assert (target / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -31,6 +31,8 @@ CASES = {
     "one incomplete batch": {"count": 7},
     "sigmoid": {"architecture": "siglip"},
     "sigmoid in chunks": {"architecture": "siglip", "contrastive_chunk_size": 3, "gradient_accumulation_steps": 2},
+    # which ends in the midst of accumulating
+    "stream": {"stream": True, "gradient_accumulation_steps": 2},
 }
 # Trainings that are resumed, of three steps an epoch, the last of which accumulates fewer batches in one case.
 RESUMED = {
@@ -42,6 +44,9 @@ RESUMED = {
     },
     "workers": {"dataloader_num_workers": 1},
     "random batches": {"distinct_batches": False},
+    # more passes than one
+    "stream": {"stream": True},
+    "stream of two steps": {"stream": True, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 10},
 }
 RESUMED_AT = (2, 4)
 if is_peft_available():
@@ -98,7 +103,9 @@ class Terminate(TrainerCallback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def make_trainer(folder: Path, count: int = COUNT, architecture: str = "clip", **settings) -> ContrastiveTrainer:
+def make_trainer(
+    folder: Path, count: int = COUNT, architecture: str = "clip", stream: bool = False, **settings
+) -> ContrastiveTrainer:
     """A trainer of data in which some pictures and texts recur."""
     processor = make_processor()
     # some pictures and texts recur, also within a batch
@@ -125,10 +132,11 @@ def make_trainer(folder: Path, count: int = COUNT, architecture: str = "clip", *
         "disable_tqdm": True,
     }
     args = ContrastiveTrainingArguments(**{**defaults, **settings})
+    rows = pairs.to_iterable_dataset(num_shards=4).shuffle(seed=1, buffer_size=8) if stream else pairs
     model = make_model(processor)
     if architecture != "clip":
         model, processor = make_tiny(architecture)
-    return ContrastiveTrainer(model, args, processor, train_dataset=pairs, eval_dataset=pairs)
+    return ContrastiveTrainer(model, args, processor, train_dataset=rows, eval_dataset=pairs)
 
 
 def world_size() -> int:

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..configs import ContrastiveOptions
+from ..configs import SWITCH_WORDS, ContrastiveOptions
 
 # stands for the dataclass in a call of `parse_arguments`, which imports it only when there are values to parse
 TRAINING_ARGUMENTS = "hf_newsmatch:ContrastiveTrainingArguments"
@@ -171,7 +171,7 @@ def _flag(name: str, kinds: Sequence[str], default: Any, metadata: Mapping[str, 
         default,
         None if choices is Unknown else tuple(choices),
         metadata.get("help") or "",
-        tuple(metadata.get("words", ())),
+        SWITCH_WORDS.get(name, ()),
     )
 
 

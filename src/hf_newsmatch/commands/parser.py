@@ -181,18 +181,13 @@ def _as_typed(value: Any) -> str:
 
 def _read_recipe(file: str | Path, own: Collection[str]) -> dict[str, Any]:
     """The values of a recipe that belong to this command."""
-    import yaml
+    from ..utils.yaml_files import read_yaml
 
     file = Path(file)
     if file.parent == Path("recipes") and not file.exists() and (resource_dir("recipes") / file.name).is_file():
         # where there is no repository, the recipe that came with the package
         file = resource_dir("recipes") / file.name
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NewsMatchError(f"The recipe {file} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise NewsMatchError(f"The recipe {file} is not YAML: {first_sentence(error)}.") from error
+    values = read_yaml(file, "The recipe ")
     if not _is_small(values):
         raise NewsMatchError(f"The recipe {file} holds more than {_MOST_VALUES:,} values, which no recipe does.")
     if not isinstance(values, dict):

@@ -254,10 +254,10 @@ def linked_list(data_args: DataArguments) -> str:
 
 def _check_arguments(data_args: DataArguments) -> None:
     if not data_args.test_articles_file:
-        linked_list(data_args)
         for name in TEST_ARGUMENTS[1:]:
             if getattr(data_args, name):
                 raise NewsMatchError(f"--{name} belongs to a test list; name that with --test_articles_file.")
+        linked_list(data_args)
 
 
 def _read_linked_list(data_args: DataArguments) -> NewsList | None:
@@ -281,10 +281,12 @@ def _read_test_list(data_args: DataArguments) -> NewsList | None:
     if not data_args.articles_file:
         _check_fields(articles, file, data_args)
     source = data_args.test_images or file
-    images = load_images(source, data_args.test_image_dir or data_args.image_dir)
+    skip = data_args.skip_bad_rows
+    images = load_images(source, data_args.test_image_dir or data_args.image_dir, skip_bad_rows=skip)
     # a list that links its own pictures is its own gold
     gold_file = data_args.gold_file or (None if data_args.test_images else file)
-    gold = load_gold(gold_file, articles, several_pictures=data_args.several_pictures) if gold_file else None
+    several = data_args.several_pictures
+    gold = load_gold(gold_file, articles, skip_bad_rows=skip, several_pictures=several) if gold_file else None
     return NewsList(source, "test_image_dir", articles, images, gold)
 
 

@@ -1,16 +1,24 @@
 """Dates of news lists: ISO 8601, RSS dates, yyyymmdd, and numbers whose meaning nobody published."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
 _INTEGER = re.compile(r"-?\d{1,18}")
-_COMPACT = re.compile(r"(19|20)\d{6}|2100\d{4}")
-_RSS = re.compile(r"((?:[A-Za-z]{3},\s*)?\d{1,2}\s+[A-Za-z]{3}\s+\d{2,4}\s+\d{1,2}:\d{2}(?::\d{2})?)(?:\s*(\S.*))?")
+_COMPACT = re.compile(r"(19|20)\d{6}|2100\d{4}", re.ASCII)
+# Days in other orders, the first without its leading zero where a program took it for a number.
+_DAY = re.compile(r"(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
+_YEAR_DAY_MONTH = re.compile(r"(?:19|20)\d{2}(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])", re.ASCII)
+_YEAR_LAST = re.compile(
+    r"(?:(?:0?[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])|(?:0?[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?:19|20)\d{2}", re.ASCII
+)
+_RSS = re.compile(
+    r"((?:[A-Za-z]{3},\s*)?\d{1,2}\s+[A-Za-z]{3}\s+(?:\d{2}|\d{4})\s+\d{1,2}:\d{2}(?::\d{2})?)(?:\s*(\S.*))?"
+)
 _ISO_WITH_NAME = re.compile(r"(\d{4}-\d{2}-\d{2}[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*([A-Za-z]{2,}.*)")
 # An offset, maybe from Greenwich and with its name in brackets: "+0200 (CEST)", "GMT+2".
-_OFFSET = re.compile(r"(?:GMT|UTC|UT)?([+-])(\d{1,2})(?::?(\d{2}))?(?:\s*\(.*\))?", re.IGNORECASE)
+_OFFSET = re.compile(r"(?:GMT|UTC|UT)?([+-])(\d{1,2})(?::?([0-5]\d))?(?:\s*\(.*\))?", re.IGNORECASE)
 # Names that mean one offset in news feeds, in hours. IST (India, Israel, Ireland) and the like are not among them.
 _ZONES = {
     **dict.fromkeys(("UT", "UTC", "GMT", "Z", "WET"), 0),
@@ -22,6 +30,8 @@ _ZONES = {
     "AEDT": 11,
     **{"AST": -4, "ADT": -3, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7},
 }
+# Sorted as numbers, these would not follow each other in time.
+_ORDERS = {"days before months": _YEAR_DAY_MONTH, "years behind days": _YEAR_LAST}
 _DAY_OR_MONTH_FIRST = re.compile(r"(\d{1,2})[./-](\d{1,2})[./-](\d{4}|\d{2})\b.*")
 
 
@@ -62,6 +72,8 @@ def _read(value: str) -> datetime:
         return parsedate_to_datetime(match[1]).replace(tzinfo=_zone(match[2]))
     if match := _ISO_WITH_NAME.fullmatch(value):
         return datetime.fromisoformat(match[1]).replace(tzinfo=_zone(match[2]))
+    if re.search(r"[+-]\d{2}:?[6-9]\d\Z", value[10:]):  # fromisoformat adds up such minutes
+        raise ValueError(value)
     return datetime.fromisoformat(value)
 
 
@@ -92,11 +104,11 @@ def parse_dates(
     """
     distinct = {value for value in values if value is not None}
     # one impossible day among many takes no date from the others, and by chance few numbers are days
-    if (
-        distinct
-        and all(_INTEGER.fullmatch(value) for value in distinct)
-        and 2 * sum(map(_is_compact, distinct)) <= len(distinct)
-    ):
+    if distinct and all(_INTEGER.fullmatch(value) for value in distinct) and not _mostly(_DAY, distinct):
+        if order := next((order for order, form in _ORDERS.items() if all(map(form.fullmatch, distinct))), None):
+            problem = "has the date {!r}, in a column of {} (write YYYY-MM-DD)"
+            problems_of = {i: problem.format(value, order) for i, value in enumerate(values) if value is not None}
+            return [None for _ in values], [None for _ in values], problems_of
         return [None for _ in values], [None if value is None else int(value) for value in values], {}
 
     moments: dict[str | None, datetime] = {}
@@ -114,11 +126,6 @@ def parse_dates(
     )
 
 
-def _is_compact(value: str) -> bool:
-    if not _COMPACT.fullmatch(value):
-        return False
-    try:
-        datetime.strptime(value, "%Y%m%d")
-    except ValueError:
-        return False
-    return True
+def _mostly(form: re.Pattern[str], values: Collection[str]) -> bool:
+    """Whether more than half of the values have a form."""
+    return 2 * sum(form.fullmatch(value) is not None for value in values) > len(values)

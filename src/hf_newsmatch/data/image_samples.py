@@ -23,7 +23,7 @@ class Samples:
         rawmode (`str`):
             How they lie in the file, such as `"L;2"`; empty when that is not known.
         highest (`float`):
-            What white is in deep gray of 16-bit samples.
+            What white is in deep gray of 16-bit samples; 0 where the file leaves open how many of the bits are used.
         spread (`bool`):
             Whether Pillow spreads deep gray over 16 bits, whatever its highest sample is.
         negative (`bool`):
@@ -46,7 +46,7 @@ class Samples:
         stated = _number(tags.get(_HIGHEST), 0)
         return cls(
             rawmode=rawmode if isinstance(rawmode, str) else "",
-            highest=stated if 255 < stated < most else most,
+            highest=stated if 255 < stated < most else 0 if _leaves_open(picture, tags, most) else most,
             spread=picture.format == "PPM",
             negative=_number(tags.get(_PHOTOMETRIC), 1) == _WHITE_IS_ZERO,
         )
@@ -70,6 +70,8 @@ def to_rgb(picture: PIL.Image.Image, samples: Samples) -> PIL.Image.Image:
     elif picture.mode == "RGB" and isinstance(key, tuple) and samples.rawmode.startswith("RGB;16"):
         picture.info["transparency"] = tuple(sample >> 8 for sample in key)
     white = _white(picture, samples) if deep else 0.0
+    if picture.mode == "La":  # gray of which the transparency has been taken off: Pillow converts it to this alone
+        picture = picture.convert("LA")
     made, top = PIL.Image.new("RGB", picture.size), 0
     for band in _bands(picture):
         if deep:
@@ -84,12 +86,20 @@ def to_rgb(picture: PIL.Image.Image, samples: Samples) -> PIL.Image.Image:
 
 def _white(picture: PIL.Image.Image, samples: Samples) -> float:
     """The sample of deep gray that is white: as the file says, else by the range of the samples."""
-    if picture.mode.startswith("I;16"):
+    if picture.mode.startswith("I;16") and samples.highest:
         return samples.highest
     if samples.spread and picture.mode == "I":
         return 65535.0
-    highest = float(max((_values(band).max(initial=0) for band in _bands(picture)), default=0))
-    return next((white for white in (1.0, 255.0, 65535.0) if highest <= white), highest)
+    finite = (values[np.isfinite(values)] for values in map(_values, _bands(picture)))
+    highest = float(max((values.max(initial=0) for values in finite), default=0))
+    ranges = (255.0, 1023.0, 4095.0, 65535.0) if picture.mode.startswith("I;16") else (1.0, 255.0, 65535.0)
+    return next((white for white in ranges if highest <= white), highest)
+
+
+def _leaves_open(picture: PIL.Image.Image, tags: Any, most: float) -> bool:
+    """Whether a TIFF does not say how many of its 16 bits are used: cameras and scanners fill 10 or 12."""
+    negative = _number(tags.get(_PHOTOMETRIC), 1) == _WHITE_IS_ZERO
+    return picture.format == "TIFF" and most == 65535 and not negative and _HIGHEST not in tags
 
 
 def _from_deep(band: PIL.Image.Image, white: float, negative: bool, key: Any) -> PIL.Image.Image:
@@ -104,7 +114,8 @@ def _from_deep(band: PIL.Image.Image, white: float, negative: bool, key: Any) ->
 
 
 def _values(band: PIL.Image.Image) -> np.ndarray:
-    return np.nan_to_num(np.asarray(band, dtype=np.float64)).clip(0)
+    # what is no number is black, and infinity white
+    return np.nan_to_num(np.asarray(band, dtype=np.float64), posinf=np.inf).clip(0)
 
 
 def _bands(picture: PIL.Image.Image) -> Iterator[PIL.Image.Image]:

@@ -172,6 +172,8 @@ def _to_rgb(picture: PIL.Image.Image, name: str | os.PathLike | None, own: bool)
 def _needed_bytes(picture: PIL.Image.Image, own: bool) -> int:
     """What opening a picture takes at most: as it is decoded, and as RGB when that is another picture."""
     decoded = _BYTES_PER_PIXEL.get(picture.mode, _COLOUR) * _DECODER_COPIES.get(picture.format or "", 1)
+    if picture.info.get("progressive"):  # the decoder holds two bytes for each channel of each pixel until the end
+        decoded += 2 * len(picture.getbands())
     with without_warnings():
         try:
             # Pillow decodes a PNG to look for them behind the pixels

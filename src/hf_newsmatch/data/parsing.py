@@ -10,13 +10,14 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 # registers "sloppy-windows-1252", CP1252 without its five holes
 import ftfy.bad_codecs  # noqa: F401
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Dataset, Image, Value
@@ -37,6 +38,9 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# What Western European news hardly hold: letters and signs of few languages, quotes inside of words, and words without
+# a plain letter. Text of Mac OS, of DOS, or of another script is full of them when it is read as CP1252.
+_ODD = re.compile("[\x80-\x9fŠšŸŽžÐÞðþÝý¤¦¨ª¬¯¹¸º×÷¢¥ƒˆ˜¶±µ]|(?<=[^\\W\\d_])[„”“‚‡†‰‹](?=[^\\W\\d_])|[\xc0-\xff]{3}")
 # Columns of one value: a list of several is a mistake, or several pictures.
 _SINGLE = ("article_id", "image_id", "image_file", "url", "date", "language")
 
@@ -60,6 +64,8 @@ class RawTable:
             `"line"` or `"row"`: the unit of `lines`.
         pictures (`Dataset`, *optional*):
             One undecoded column `image`, when the source holds the pictures themselves.
+        doubt (`str`, *optional*):
+            A warning about the encoding.
     """
 
     source: str
@@ -69,6 +75,7 @@ class RawTable:
     bad: dict[int, str] = field(default_factory=dict)
     unit: str = "line"
     pictures: Dataset | None = None
+    doubt: str = ""
 
 
 def read_table(path: Path, gold: bool = False) -> RawTable:
@@ -90,6 +97,12 @@ def read_table(path: Path, gold: bool = False) -> RawTable:
     if data.startswith(b"PAR1"):
         return read_parquet(path)
     text = decode(data, str(path))
+    table = _read_text(text, path, gold)
+    table.doubt = _doubt(data, text, str(path))
+    return table
+
+
+def _read_text(text: str, path: Path, gold: bool) -> RawTable:
     if not text.strip():
         raise NewsMatchError(f"{path} is empty; it needs a header line and one line for each row.")
     lines = io.StringIO(text, newline="").readlines()
@@ -137,6 +150,25 @@ def decode(data: bytes, source: str) -> str:
         return text.removeprefix("\ufeff")
 
 
+def _doubt(data: bytes, text: str, source: str) -> str:
+    """A sentence about a text that was taken for CP1252 and reads as if it were of another encoding."""
+    if data.startswith(tuple(bom for bom, _ in _BOMS)):
+        return ""
+    try:
+        data.decode("utf-8")
+        return ""
+    except UnicodeDecodeError:
+        odd = list(_ODD.finditer(text))
+    if not odd or 10 * len(odd) < len(re.findall(r"[^\x00-\x7f]", text)):
+        return ""
+    line = text.count("\n", 0, odd[0].start()) + 1
+    near = " ".join(text[max(0, odd[0].start() - 15) : odd[0].end() + 15].split())
+    return (
+        f"{source} is not UTF-8, and read as Windows-1252 it looks like another encoding (near {near!r} in line"
+        f" {line}); save it as UTF-8."
+    )
+
+
 def _decode_line(line: bytes) -> str:
     try:
         return line.decode("utf-8")
@@ -164,14 +196,14 @@ def _read_delimited(lines: list[str], path: Path, gold: bool) -> RawTable:
     layout, names, has_header = found
     start = first + reader.line_num if has_header else first
 
-    ids = [
+    identifying = [
         names.index(name)
-        for key in ("article_id", "image_id")
+        for key in ("article_id", "image_id", "image_file")
         for name in layout.columns.get(key, ())
         if name in names
     ]
     rows, numbers, bad = [], [], {}
-    for number, row in split_rows(lines, start, delimiter, len(names), ids[0] if ids else None):
+    for number, row in split_rows(lines, start, delimiter, len(names), identifying[0] if identifying else None):
         if row is None:
             bad[number] = f"has unbalanced quotes, or not {len(names)} cells"
         elif len(row) == len(names):
@@ -179,9 +211,21 @@ def _read_delimited(lines: list[str], path: Path, gold: bool) -> RawTable:
             numbers.append(number)
         else:
             bad[number] = f"has {len(row)} cells where {len(names)} are expected"
+    _check_names(str(path), layout, names)
     columns = dict(zip(reversed(names), reversed(list(zip(*rows)))))  # reversed: of two equal names the first counts
     columns.pop("", None)
     return RawTable(str(path), layout, columns, numbers, bad)
+
+
+def _check_names(source: str, layout: Layout, names: Iterable[str]) -> None:
+    """Refuse a list with two columns of one name when that is one that is read."""
+    used = {name for choices in layout.columns.values() for name in choices}
+    used |= {*layout.english.values(), *layout.original.values()}
+    twice = next((name for name, count in Counter(names).items() if count > 1 and name in used), None)
+    if twice is not None:
+        raise NewsMatchError(
+            f"{source} has several columns {twice!r}, and nothing tells which one counts; rename or remove the others."
+        )
 
 
 def _read_json_lines(lines: list[str], path: Path) -> RawTable:
@@ -190,7 +234,7 @@ def _read_json_lines(lines: list[str], path: Path) -> RawTable:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                objects[number] = json.loads(line)
+                objects[number] = json.loads(line, object_pairs_hook=_once)
             except (ValueError, RecursionError) as error:
                 bad[number] = f"is not valid JSON ({_json_problem(error)})"
     return _read_objects(objects, bad, path, "line")
@@ -198,7 +242,7 @@ def _read_json_lines(lines: list[str], path: Path) -> RawTable:
 
 def _read_json_array(text: str, path: Path) -> RawTable:
     try:
-        objects = json.loads(text)
+        objects = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise NewsMatchError(
             f"{path} begins as a JSON array but is not valid ({_json_problem(error)}); write one JSON object a line."
@@ -206,6 +250,17 @@ def _read_json_array(text: str, path: Path) -> RawTable:
     if not objects:
         raise NewsMatchError(f"{path} is an empty JSON array; write one JSON object a line.")
     return _read_objects(dict(enumerate(objects, 1)), {}, path, "row")
+
+
+class _Twice(str):
+    """What is wrong with a JSON object that has a field twice, as a predicate."""
+
+
+def _once(pairs: list[tuple[str, object]]) -> "dict[str, object] | _Twice":
+    """A JSON object; as columns have one spelling, fields that differ in case are one."""
+    names = Counter(normalise(name) for name, _ in pairs)
+    twice = next((name for name, count in names.items() if count > 1), None)
+    return dict(pairs) if twice is None else _Twice(f"has the field {twice[:60]!r} twice")
 
 
 def _json_problem(error: Exception) -> str:
@@ -219,7 +274,7 @@ def _read_objects(objects: Mapping[int, object], bad: dict[int, str], path: Path
     names: Counter[str] = Counter()
     for number, row in objects.items():
         if not isinstance(row, dict):
-            bad[number] = "is not a JSON object"
+            bad[number] = row if isinstance(row, _Twice) else "is not a JSON object"
             continue
         rows.append({normalise(name): _as_cell(value) for name, value in row.items()})
         numbers.append(number)
@@ -265,7 +320,8 @@ def read_dataset(dataset: Dataset, source: str) -> RawTable:
         raise NewsMatchError(unknown_layout(source, dataset.column_names))
     pictures = next((name for name, feature in dataset.features.items() if _holds_pictures(name, feature)), None)
     others = dataset.select_columns([name for name in dataset.column_names if name != pictures])
-    columns = {normalise(name): [_as_cell(value) for value in values] for name, values in others[:].items()}
+    _check_names(source, found[0], map(normalise, dataset.column_names))
+    columns = {normalise(name): list(map(_as_cell, _values(others, name, source))) for name in others.column_names}
     table = RawTable(source, found[0], columns, list(range(1, len(dataset) + 1)), unit="row")
     if pictures is not None:
         images = dataset.select_columns([pictures])
@@ -275,6 +331,20 @@ def read_dataset(dataset: Dataset, source: str) -> RawTable:
         columns.setdefault("image_file", [(path and Path(path).name) or "" for path in paths])
     _leave_out_unreadable(table)
     return table
+
+
+def _values(dataset: Dataset, name: str, source: str) -> list[object]:
+    """The values of a column; text that is not UTF-8, which Arrow may hold, as bytes."""
+    column = dataset.select_columns([name]).with_format("arrow")[:][name]
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            return column.cast(pa.large_binary()).to_pylist()
+        problem = "text that is not UTF-8"
+    except (ValueError, OverflowError, pa.ArrowException) as error:  # a moment after the year 9999, for one
+        problem = f"a value that cannot be read ({_last_cause(error)[:100]})"
+    raise NewsMatchError(f"The column {name!r} of {source} holds {problem}; correct it, or leave the column out.")
 
 
 def _holds_pictures(name: str, feature: object) -> bool:
@@ -290,6 +360,14 @@ class _Unreadable(str):
 
 class _Several(str):
     """A cell of several values, joined."""
+
+    values: list[str]
+
+    @classmethod
+    def of(cls, values: list[str]) -> "_Several":
+        joined = cls(", ".join(values))
+        joined.values = values
+        return joined
 
 
 def _as_cell(value: object) -> str:
@@ -310,15 +388,36 @@ def _as_cell(value: object) -> str:
         if unreadable is not None or any(isinstance(item, list | tuple) for item in value):
             return unreadable or _Unreadable("has a list of lists")
         cells = [cell for cell in cells if cell]
-        return _Several(", ".join(cells)) if len(cells) > 1 else "".join(cells)
-    if isinstance(value, dict):
+        return _Several.of(cells) if len(cells) > 1 else "".join(cells)
+    if isinstance(value, dict | _Twice):
         return _Unreadable("has an object of several fields")
     # JSON can hold halves of surrogate pairs, which no UTF-8 writer takes
     return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def _one_row_a_picture(table: RawTable) -> None:
+    """Make as many rows of one as its cells list pictures; the number of the line tells that they are one."""
+    names = {name for column in ("image_id", "image_file") for name in table.layout.columns.get(column, ())}
+    listing = [table.columns[name] for name in names & table.columns.keys()]
+    counts = []
+    for row in range(len(table.lines)):
+        lengths = {len(cell.values) for cells in listing if isinstance(cell := cells[row], _Several)}
+        counts.append(lengths.pop() if len(lengths) == 1 else 1)
+    if table.pictures is not None or max(counts, default=1) == 1:
+        return
+    rows = [(row, at) for row, count in enumerate(counts) for at in range(count)]
+
+    def cell_of(name: str, row: int, at: int) -> str:
+        value = table.columns[name][row]
+        return value.values[at] if name in names and isinstance(value, _Several) and counts[row] > 1 else value
+
+    table.columns = {name: [cell_of(name, row, at) for row, at in rows] for name in table.columns}
+    table.lines = [table.lines[row] for row, _ in rows]
+
+
 def _leave_out_unreadable(table: RawTable) -> None:
     """Move the rows with a cell that cannot be read, in a column that matters, to the bad ones."""
+    _one_row_a_picture(table)
     single = {name for column in _SINGLE for name in table.layout.columns.get(column, ())}
     used = {name for names in table.layout.columns.values() for name in names}
     used |= {*table.layout.english.values(), *table.layout.original.values()}

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 csv.field_size_limit(2**31 - 1)
 
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_FILE_NAME = re.compile(r"\S+\.[A-Za-z]{2,4}")
+
 
 def split_rows(
     lines: list[str], start: int, delimiter: str, width: int, id_at: int | None
@@ -90,6 +93,8 @@ def _badly_quoted_row(line: str, delimiter: str) -> list[str] | None:
     )
     while match := cell.match(line, at):
         quoted, plain, end = match.groups()
+        if quoted and f'{delimiter}"' in quoted:  # where another cell begins
+            return None
         cells.append(plain or "" if quoted is None else quoted.replace('""', '"'))
         at = match.end()
         if not end:
@@ -117,17 +122,22 @@ def _swallows(
     """Whether a row of several lines is likely several rows, joined by quotes that do not belong together.
 
     That is so when one of its further lines is a row by itself: with the right number of cells, and an id that looks
-    like the others. In a text between tabs no cell holds both a tab and a line end.
+    like the others. The line that holds the row's own id, behind a cell that goes on, only counts where the first line
+    is a row, too. In a text between tabs no cell holds both a tab and a line end.
     """
     if delimiter == "\t":
         return any("\t" in cell and "\n" in cell.replace("\r", "\n") for cell in cells)
-    for line in lines[1:]:
+
+    def is_row(line: str) -> bool:
         for row in (line.rstrip("\r\n").split(delimiter), next(csv.reader([line], delimiter=delimiter), [])):
             if len(row) == width and (
                 id_at is None or shapes[_shape(row[id_at])] * 2 >= max(shapes.values(), default=0)
             ):
                 return True
-    return False
+        return False
+
+    own = 0 if id_at is None else sum(len(_LINE_END.findall(cell)) for cell in cells[:id_at])
+    return any(is_row(line) and (at != own or is_row(lines[0])) for at, line in enumerate(lines) if at > 0)
 
 
 def _shapes(lines: list[str], start: int, delimiter: str, width: int, id_at: int | None) -> Counter[str]:
@@ -141,12 +151,14 @@ def _shapes(lines: list[str], start: int, delimiter: str, width: int, id_at: int
 
 
 def _shape(cell: str) -> str:
-    """What an id looks like, roughly: a number, an address, a code, a word, or words."""
+    """What an id looks like, roughly: a number, an address, the name of a file, a code, a word, or words."""
     cell = cell.strip().strip('"')
     if not cell or cell.isdecimal():
         return cell and "number"
     if cell.lower().startswith(("http://", "https://")):
         return "address"
+    if _FILE_NAME.fullmatch(cell):
+        return "file"
     if len(cell.split()) > 1:
         return "words"
     return "code" if any(character.isdecimal() for character in cell) else "word"

@@ -4,7 +4,7 @@ import posixpath
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 from datasets import Features, Value
@@ -18,6 +18,7 @@ Kind = Literal["pairs", "articles", "images", "links"]
 
 # What becomes of the further rows of an article that stands with several pictures.
 SEVERAL_PICTURES = ("refuse", "first", "all")
+_FURTHER = " (articles of several pictures are read with --several_pictures first or all)"
 
 ARTICLE_COLUMNS = ("article_id", "title", "text", "language", "url", "published", "date_number")
 PAIR_COLUMNS = (*ARTICLE_COLUMNS[:-1], "image_id", "image", "image_file", "date_number")
@@ -82,7 +83,7 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True, several_pi
     if not any(image_ids):
         image_ids = _ids_of_files(image_files)
     if raw.pictures is not None and not any(image_ids):
-        image_ids = article_ids
+        image_ids = _numbered(article_ids)  # as many as there are pictures
     if raw.layout.captions and not any(article_ids):
         article_ids = _ids_of_captions(image_ids, raw.lines)
         image_ids = image_ids if any(image_ids) else article_ids
@@ -93,29 +94,45 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True, several_pi
     find_problem = _picture_problem if kind == "images" else _article_problem
     # pictures inside the source belong to their rows, whatever names they have
     files_matter = kind != "articles" and raw.pictures is None
-    bad, kept, further = dict(raw.bad), [], 0
+    bad, further = dict(raw.bad), 0
+    kept: list[int] = []
     seen: dict[str, str] = {}
-    several = _SeveralPictures(article_ids, image_ids, titles, texts) if several_pictures != "refuse" else None
+    several = _SeveralPictures(article_ids, image_ids, titles, texts)
     files: dict[str, str] = {}
+    places: dict[int, int] = {}
     for i, line in enumerate(raw.lines):
-        if several and kind != "images" and several.is_further(i):
+        again = i > 0 and raw.lines[i - 1] == line and kind != "images"
+        if again and kind == "articles":
+            continue
+        problem = (
+            (kind != "images" and _id_problem("article", article_ids[i]))
+            or (kind != "articles" and _id_problem("image", image_ids[i]))
+            or (kind != "images" and bad_dates.get(i))
+            or (files_matter and _file_problem(image_ids[i], image_files[i], files))
+        )
+        is_further = not problem and kind != "images" and several.is_further(i)
+        if is_further and several_pictures != "refuse":
+            # without a picture before it, this one is the article's first
+            first = several.without_picture(i) if kind != "articles" else None
+            if first is not None:
+                kept[places[first]] = i
+                continue
             new_id = several.new_id(i) if several_pictures == "all" and kind == "pairs" else None
             if new_id is None:
                 further += 1
                 continue
             article_ids[i] = new_id
-        problem = (
-            (kind != "images" and _id_problem("article", article_ids[i]))
-            or (kind != "articles" and _id_problem("image", image_ids[i]))
-            or find_problem(article_ids[i], image_ids[i], seen)
-            or (kind != "images" and bad_dates.get(i))
-            or (files_matter and _file_problem(image_ids[i], image_files[i], files))
-        )
+        if again and several_pictures == "refuse":  # none of its pictures
+            problem = problem or "has several pictures"
+            if kept and raw.lines[kept[-1]] == line:
+                kept.pop()
+        problem = problem or find_problem(article_ids[i], image_ids[i], seen)
         own_id = image_ids[i] if kind == "images" else article_ids[i]
         if problem:
-            bad[line] = problem
+            bad[line] = problem + (_FURTHER if is_further and several.has_another_picture(i) else "")
         elif own_id and (kind != "images" or own_id not in seen):
             seen[own_id] = f"{raw.unit} {line}"
+            places[i] = len(kept)
             kept.append(i)
 
     columns = {
@@ -136,22 +153,35 @@ def build_records(raw: RawTable, kind: Kind, translated: bool = True, several_pi
 
 
 class _SeveralPictures:
-    """The rows of a list that give an article before them a further picture."""
+    """The good rows of a list that give an article before them a further picture."""
 
-    def __init__(self, article_ids: Sequence[str | None], image_ids: Sequence[str | None], *texts: Sequence[Any]):
+    def __init__(self, article_ids: Sequence[str | None], image_ids: Sequence[str | None], *texts: Sequence[str]):
         self.article_ids, self.image_ids, self.texts = list(article_ids), image_ids, list(zip(*texts))
         self.taken = set(self.article_ids)
         self.first: dict[str | None, int] = {}
         self.pictures: dict[str | None, set[str | None]] = {}
 
     def is_further(self, row: int) -> bool:
+        """Whether a row has the id and the words of an article before it; asked once a row, of all in their order."""
         article_id = self.article_ids[row]
         if article_id is None:
             return False
         first = self.first.setdefault(article_id, row)
         if first == row:
-            self.pictures[article_id] = {self.image_ids[row]}
-        return first != row and self.texts[first] == self.texts[row]
+            self.pictures[article_id] = {self.image_ids[row]} - {None}
+        return first != row and self._words(first) == self._words(row)
+
+    def has_another_picture(self, row: int) -> bool:
+        """Whether a further row has a picture that its article has not had yet."""
+        return self.image_ids[row] not in {None, *self.pictures[self.article_ids[row]]}
+
+    def without_picture(self, row: int) -> int | None:
+        """The first row of a further row's article, when that has no picture and this row has one."""
+        article_id, image_id = self.article_ids[row], self.image_ids[row]
+        if image_id is None or self.pictures[article_id]:
+            return None
+        self.pictures[article_id].add(image_id)
+        return self.first[article_id]
 
     def new_id(self, row: int) -> str | None:
         """An id for the pair of its own that a further row is; `None` when its picture is not a further one."""
@@ -165,6 +195,9 @@ class _SeveralPictures:
             number += 1
         self.taken.add(new_id)
         return new_id
+
+    def _words(self, row: int) -> list[list[str]]:
+        return [text.split() for text in self.texts[row]]
 
 
 def _id_problem(noun: str, value: str | None) -> str | None:
@@ -244,8 +277,11 @@ def _ids_of_files(files: Sequence[str | None]) -> list[str | None]:
 
 def _ids_of_captions(image_ids: Sequence[str | None], lines: Sequence[int]) -> list[str | None]:
     """An id for each caption: that of its picture, with the caption's number where the picture has several."""
-    if not any(image_ids):
-        return list(map(str, lines))
+    return _numbered(image_ids) if any(image_ids) else list(map(str, lines))
+
+
+def _numbered(image_ids: Sequence[str | None]) -> list[str | None]:
+    """The ids, from the second of a kind on with a number behind."""
     counts: Counter[str] = Counter()
     ids: list[str | None] = []
     for image_id in image_ids:

@@ -15,7 +15,7 @@ from datasets import Dataset
 
 from ..configs import split_files
 from ..errors import NewsMatchError, explain, first_sentence
-from ..utils.files import atomic_path, sha256
+from ..utils.files import atomic_path, check_regular, sha256
 from ..version import __version__
 from .list_cache import note_hash, usable_folder
 from .parsing import RawTable, read_dataset, read_table
@@ -24,7 +24,7 @@ from .schema import SEVERAL_PICTURES, Kind, build_records
 logger = logging.getLogger(__name__)
 
 # A component of the cache key: raise it whenever parsing or cleaning gives another result.
-READER_VERSION = 6
+READER_VERSION = 7
 
 _LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -64,6 +64,8 @@ def load_records(
     if several_pictures not in SEVERAL_PICTURES:
         raise NewsMatchError(f"several_pictures takes {', '.join(SEVERAL_PICTURES)}, not '{several_pictures}'.")
     cached, raw = _parse(source, kind, translated, skip_bad_rows, several_pictures)
+    if doubt := _found_in(cached)["doubt"]:
+        logger.warning(doubt)
     if further := _found_in(cached)["further"]:
         logger.warning("Left out %d rows of %s that give an article before them a further picture.", further, source)
     if bad := _found_in(cached)["bad"]:  # also when the list comes from the cache: rows are never left out silently
@@ -121,7 +123,7 @@ def _parse(
         table, bad, further = build_records(raw, kind, translated, several_pictures)
         _check_rows(raw, table, bad, skip_bad_rows)
         problems = [f"{raw.unit} {line} {problem}" for line, problem in sorted(bad.items())]
-        found = json.dumps({"bad": problems, "further": further})
+        found = json.dumps({"bad": problems, "further": further, "doubt": raw.doubt})
         _write_records(table.replace_schema_metadata(table.schema.metadata | {"newsmatch": found}), cached)
     return cached, raw
 
@@ -170,6 +172,7 @@ def _digest(path: Path) -> str:
         raise NewsMatchError(f"{path} is a folder; name the list inside it.")
     if not path.exists():
         raise NewsMatchError(f"{path} does not exist; check the path.")
+    check_regular(path)
     return sha256(path)
 
 

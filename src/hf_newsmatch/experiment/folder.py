@@ -38,6 +38,7 @@ from .record import (
     DataRecord,
     Record,
     RunRecord,
+    SplitFiles,
 )
 from .store import trained_on
 
@@ -264,6 +265,7 @@ class Experiment(ModelStore):
             if "test" not in found.pictures:
                 now.pictures.pop("test", None)
             record.runs.pop("test", None)
+            record.scored.pop("test", None)
             shutil.rmtree(self.layout.split("test"), ignore_errors=True)
             self._new_pictures = pictures
 
@@ -315,6 +317,8 @@ class Experiment(ModelStore):
                 _write_columns(self.layout.gold(split), article_id=part.gold.keys(), image_id=part.gold.values())
             else:
                 self.layout.gold(split).unlink(missing_ok=True)
+            gold = None if part.gold is None else sha256(self.layout.gold(split))
+            record.scored[split] = SplitFiles(sha256(self.layout.candidates(split)), gold)
             made = record.runs.setdefault(split, {})
             if rerank is None:
                 for name in [name for name in made if name != run and plain(name) == run]:
@@ -345,12 +349,7 @@ class Experiment(ModelStore):
                     f"{self.layout.run(split, run)} is stale, its model has changed or gone since; run"
                     " `hf-newsmatch predict` again."
                 )
-            file, recorded = self.layout.run(split, run), made[run].file_sha256
-            if recorded is not None and (not file.is_file() or sha256(file) != recorded):
-                raise NewsMatchError(
-                    f"{file} is not the file that `hf-newsmatch predict` wrote, it has changed or gone since; run that"
-                    " again."
-                )
+            _check_written(self.layout.run(split, run), made[run].file_sha256)
         order = sorted(made, key=lambda run: (RUNS.index(plain(run)), run != plain(run)))
         return {run: read_predictions(self.layout.run(split, run)) for run in order}
 
@@ -371,7 +370,9 @@ class Experiment(ModelStore):
         """The true pictures of a predicted split, when they are known."""
         from ..data.newsimages import load_gold
 
-        file = self.layout.gold(split)
+        file, written = self.layout.gold(split), self.record.scored.get(split)
+        if written is not None:
+            _check_written(file, written.gold)
         return load_gold(file) if file.is_file() else None
 
     def known_gold(self, split: str) -> dict[str, str]:
@@ -390,6 +391,9 @@ class Experiment(ModelStore):
 
     def candidates(self, split: str) -> list[str]:
         """The candidate pictures of a predicted split."""
+        written = self.record.scored.get(split)
+        if written is not None:
+            _check_written(self.layout.candidates(split), written.candidates)
         with open(self.layout.candidates(split), encoding="utf-8", newline="") as stream:
             return [row["image_id"] for row in csv.DictReader(stream, delimiter="\t")]
 
@@ -402,6 +406,14 @@ def reranked(run: str, method: str) -> str:
 def plain(run: str) -> str:
     """The run whose model a run has: itself, or the one that it ranks again."""
     return run.partition(RERANKED)[0]
+
+
+def _check_written(file: Path, recorded: str | None) -> None:
+    """Refuse a file of a split that is not the one that is recorded."""
+    if recorded is not None and (not file.is_file() or sha256(file) != recorded):
+        raise NewsMatchError(
+            f"{file} is not the file that `hf-newsmatch predict` wrote, it has changed or gone since; run that again."
+        )
 
 
 def _write_columns(file: Path, **columns: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..configs import DataArguments, ModelArguments, PredictArguments
-from ..data.corpus import Corpus, Split, linked_split
+from ..data.corpus import TEST_ARGUMENTS, Corpus, Split, linked_split
 from ..data.images import undecoded
 from ..data.text import article_texts
 from ..errors import NewsMatchError
@@ -203,9 +203,8 @@ def open_experiment(
     Raises:
         [`NewsMatchError`]: on data or a base model that is not the experiment's, or that cannot be used.
     """
-    if not Layout(Path(output_dir)).record.is_file() and (
-        data_args.articles_file or data_args.test_articles_file or data_args.demo
-    ):
+    named = any(getattr(data_args, name) for name in ("articles_file", "demo", *TEST_ARGUMENTS))
+    if not Layout(Path(output_dir)).record.is_file() and named:
         experiment, data = Experiment.create(output_dir, data_args, model_args)
         experiment.save()
         return experiment, data

@@ -210,6 +210,14 @@ class RunRecord:
 
 
 @dataclass
+class SplitFiles:
+    """The SHA-256 of what scoring a split needs beside its runs; without gold where that is not known."""
+
+    candidates: str
+    gold: str | None = field(default=None, metadata=_LATER)
+
+
+@dataclass
 class Record:
     """All that an experiment says of itself.
 
@@ -223,6 +231,7 @@ class Record:
         wise_ft ([`InterpolatedRecord`], *optional*): The WiSE-FT model of the experiment.
         alphas (`dict[str, InterpolatedRecord]`): Further WiSE-FT models by the name of their folder.
         runs (`dict[str, dict[str, RunRecord]]`): Split to run to its prediction file.
+        scored (`dict[str, SplitFiles]`): The candidates and the gold beside the runs, by split.
         folder (`str`, *optional*): Where the record was written: paths inside are found again after a move.
     """
 
@@ -235,6 +244,7 @@ class Record:
     wise_ft: InterpolatedRecord | None = field(default=None, metadata=_LATER)
     alphas: dict[str, InterpolatedRecord] = field(default_factory=dict, metadata=_LATER)
     runs: dict[str, dict[str, RunRecord]] = field(default_factory=dict, metadata=_LATER)
+    scored: dict[str, SplitFiles] = field(default_factory=dict, metadata=_LATER)
     folder: str | None = field(default=None, metadata=_LATER)
 
     @property

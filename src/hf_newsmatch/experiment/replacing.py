@@ -4,11 +4,14 @@ import os
 import shutil
 from pathlib import Path
 
+from ..utils.files import atomic_path
 from .layout import Layout
 from .record import Record
 
 # Where the artefacts that `--overwrite` is to replace wait, inside the experiment's folder.
 REPLACED = ".replaced"
+# A file among them from when all are there until the first is put back: without it, moving them was interrupted.
+_COMPLETE = ".complete"
 
 
 def is_replacing(layout: Layout) -> bool:
@@ -35,10 +38,12 @@ def set_aside(layout: Layout) -> None:
     folder.mkdir()
     for file in (layout.record, layout.pictures):
         if file.exists():
-            shutil.copyfile(file, folder / file.name)
+            with atomic_path(folder / file.name) as temporary:
+                shutil.copyfile(file, temporary)
     # the fine-tuned model first: once it is aside, this is a replacement that has begun
     for path in sorted(layout.derived(), key=lambda path: path != layout.model("fine_tuned")):
         os.replace(path, folder / path.name)
+    (folder / _COMPLETE).touch()
 
 
 def put_back(layout: Layout) -> None:
@@ -48,7 +53,20 @@ def put_back(layout: Layout) -> None:
         return
     for path in list(layout.derived()):
         _remove(path)
-    # the fine-tuned model last: until then, this is still a replacement that has begun
+    (folder / _COMPLETE).unlink(missing_ok=True)
+    _move_back(layout)
+
+
+def finish_moving(layout: Layout) -> None:
+    """Put back what a process was stopped over while it set it aside or put it back itself."""
+    folder = layout.root / REPLACED
+    if is_replacing(layout) and not (folder / _COMPLETE).exists():
+        _move_back(layout)
+
+
+def _move_back(layout: Layout) -> None:
+    folder = layout.root / REPLACED
+    # the fine-tuned model last: until then, this is still a replacement
     for path in sorted(folder.iterdir(), key=lambda path: path.name == layout.model("fine_tuned").name):
         os.replace(path, layout.root / path.name)
     folder.rmdir()

@@ -27,7 +27,7 @@ from .inputs import find_moved
 from .layout import Layout
 from .publishing import push, take_push
 from .record import RECORD, Record, TrainRecord
-from .replacing import discard, is_replacing, put_back, set_aside, was_interrupted
+from .replacing import discard, finish_moving, is_replacing, put_back, set_aside, was_interrupted
 from .store import only_training
 
 logger = logging.getLogger(__name__)
@@ -93,9 +93,15 @@ def _train(
     push_args = take_push(training_args)
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
-    if training_args.process_index == 0 and not is_replacing(Layout(output_dir)):
-        discard(Layout(output_dir))  # left by a process that was stopped when its training was complete
-    checkpoint = _checkpoint_to_resume(output_dir, training_args.resume_from_checkpoint, train_args.overwrite)
+    # the first process has waited for the end of a training that was being stopped: only then all see the same
+    with training_args.main_process_first(local=False, desc="the checkpoint"):
+        if training_args.process_index == 0:
+            finish_moving(Layout(output_dir))
+            if not is_replacing(Layout(output_dir)):
+                discard(Layout(output_dir))  # left by a process that was stopped when its training was complete
+        checkpoint = _checkpoint_to_resume(output_dir, training_args.resume_from_checkpoint, train_args.overwrite)
+        if checkpoint is None and not train_args.overwrite:
+            _check_empty(Layout(output_dir))
 
     # one process reads and draws first, the others find the caches filled
     with training_args.main_process_first(desc="the data"):
@@ -107,6 +113,8 @@ def _train(
             if training_args.resume_from_checkpoint is not None or not train_args.overwrite:
                 raise
             checkpoint = None  # of another attempt to replace what was there
+    if checkpoint is None and not train_args.overwrite:
+        _refuse_other_predictions(experiment)
     begins = checkpoint is None or _begins_here(experiment, Path(checkpoint), train_args.overwrite)
     if not begins and experiment.layout.record.is_file():
         experiment = Experiment.open(output_dir)
@@ -222,6 +230,20 @@ def _checkpoint_to_resume(output_dir: Path, named: str | None, overwrite: bool) 
     return last_checkpoint(output_dir)
 
 
+def _check_empty(layout: Layout) -> None:
+    """Refuse to begin where that would remove what no experiment has made.
+
+    Raises:
+        [`NewsMatchError`]: naming the first such file or folder.
+    """
+    found = None if layout.record.is_file() else next(layout.derived(), None)
+    if found is not None:
+        raise NewsMatchError(
+            f"{found} is there, but {layout.root} holds no experiment that it belongs to, and a training would remove"
+            " it; move it away, name another --output_dir, or replace it with --overwrite."
+        )
+
+
 def _origin(checkpoint: str | Path) -> Experiment:
     """The experiment as it was when the training of a checkpoint began.
 
@@ -239,6 +261,22 @@ def _origin(checkpoint: str | Path) -> Experiment:
             " start over with --overwrite and without --resume_from_checkpoint."
         )
     return Experiment.open(checkpoint.parent)
+
+
+def _refuse_other_predictions(experiment: Experiment) -> None:
+    """Refuse to begin in a folder that holds predictions on other data: they and their record would be lost."""
+    if not experiment.layout.record.is_file():
+        return
+    try:
+        before = Experiment.open(experiment.output_dir)
+    except NewsMatchError:
+        return  # a damaged record says of nothing what it is
+    now, then = ({name: file.sha256 for name, file in e.record.data.files.items()} for e in (experiment, before))
+    if any(before.record.runs.values()) and now != then:
+        raise NewsMatchError(
+            f"{experiment.output_dir} holds predictions on other data than are named now; name another --output_dir,"
+            " or replace them with --overwrite."
+        )
 
 
 def _begins_here(experiment: Experiment, checkpoint: Path, overwrite: bool) -> bool:

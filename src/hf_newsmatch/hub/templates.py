@@ -52,6 +52,8 @@ def escape_markdown(value: Any) -> str:
 def code(value: Any) -> Markup:
     """A value as a span of code on one line; a pipe becomes a bar that looks the same, for it may stand in a table."""
     text = one_line(str(value)).replace("|", "¦")
+    if not text:
+        return Markup("(empty)")  # no fence ends where nothing is between
     fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
     space = " " if text.startswith("`") or text.endswith("`") else ""
     return Markup(f"{fence}{space}{text}{space}{fence}")

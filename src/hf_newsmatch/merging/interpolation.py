@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import ml_dtypes
 import numpy as np
-import yaml
 from tqdm.auto import tqdm
 
-from ..errors import NewsMatchError, first_sentence
+from ..errors import NewsMatchError
 from ..models.architectures import CLIP, Architecture, architecture_of
 from ..models.loading import load_config
 from ..models.weights import (
@@ -26,6 +25,7 @@ from ..models.weights import (
     write_weights,
 )
 from ..utils.files import atomic_path
+from ..utils.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     import torch
@@ -205,12 +205,7 @@ def read_alphas(file: str | Path) -> dict[str, float]:
     Raises:
         [`NewsMatchError`]: when there is no such file, or it does not map patterns to alphas.
     """
-    try:
-        alphas = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NewsMatchError(f"{file} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise NewsMatchError(f"{file} is not YAML: {first_sentence(error)}.") from error
+    alphas = read_yaml(file)
     if not (isinstance(alphas, dict) and alphas and all(isinstance(pattern, str) for pattern in alphas)) or any(
         isinstance(alpha, dict | list) for alpha in alphas.values()
     ):

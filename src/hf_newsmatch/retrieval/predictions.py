@@ -100,7 +100,9 @@ def read_predictions(file: str | Path) -> Ranking:
         # line by line: no id has a line end, so that a stray quote joins no rows
         lines = file.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise NewsMatchError(f"{file} is not a prediction file: {error}.") from error
+        raise NewsMatchError(
+            f"{file} is not a prediction file ({first_sentence(error)}); save it as tab-separated text in UTF-8."
+        ) from error
     for number, line in enumerate(lines, 1):
         found = _cells_of(line.rstrip("\r"))
         if found is None:

@@ -65,6 +65,31 @@ class ContrastiveTrainingArguments(ContrastiveOptions, TrainingArguments):
     """
 
     def __post_init__(self):
+        self._check_given()
+        if self.dataloader_num_workers is None:
+            self.dataloader_num_workers = _workers() if torch.accelerator.is_available() and not self.use_cpu else 0
+        try:
+            super().__post_init__()
+        except ImportError as error:
+            package = "deepspeed" if self.deepspeed else "the package that it needs"
+            raise ValueError(f"An option needs what is not installed ({_line(error)}); install {package}.") from error
+        self._check_made()
+        # pinned pages only speed up the way to an accelerator; without one, every data loader would warn
+        if not torch.accelerator.is_available():
+            self.dataloader_pin_memory = False
+        # a resumed training must count on from the evaluations before it
+        self.restore_callback_states_from_checkpoint |= self.early_stopping_patience is not None
+
+    def check(self) -> None:
+        """Check the options once more, after some of them were changed.
+
+        Raises:
+            `ValueError`: one sentence that names the option and the remedy.
+        """
+        self._check_given()
+        self._check_made()
+
+    def _check_given(self) -> None:
         if self.loss not in (None, *LOSSES):
             raise ValueError(f"--loss is {' or '.join(LOSSES)}, not {self.loss}.")
         if self.logits_factor <= 0:
@@ -104,24 +129,18 @@ class ContrastiveTrainingArguments(ContrastiveOptions, TrainingArguments):
         if str(self.train_sampling_strategy) == "group_by_length":
             raise ValueError("--train_sampling_strategy is random or sequential here, not group_by_length.")
         _check_precision(self)
+        _check_sharding(self)
+        if any("=" not in item for item in (self.optim_args or "").replace(" ", "").strip(",").split(",") if item):
+            raise ValueError(f"--optim_args holds name=value, several by commas, not {self.optim_args}.")
         if self.coupled_weight_decay and self.optim != TrainingArguments.default_optim:
             raise ValueError(f"--optim {self.optim} takes effect with --coupled_weight_decay false only; add that.")
-        if self.dataloader_num_workers is None:
-            self.dataloader_num_workers = _workers() if torch.accelerator.is_available() and not self.use_cpu else 0
         _check_early_stopping(self)
-        try:
-            super().__post_init__()
-        except ImportError as error:
-            package = "deepspeed" if self.deepspeed else "the package that it needs"
-            raise ValueError(f"An option needs what is not installed ({_line(error)}); install {package}.") from error
+
+    def _check_made(self) -> None:
         _check_processes(self)
+        _check_loading(self)
         _check_trained_weights(self)
         _check_lora(self)
-        # pinned pages only speed up the way to an accelerator; without one, every data loader would warn
-        if not torch.accelerator.is_available():
-            self.dataloader_pin_memory = False
-        # a resumed training must count on from the evaluations before it
-        self.restore_callback_states_from_checkpoint |= self.early_stopping_patience is not None
 
     def recipe(self) -> dict[str, Any]:
         """The options that the final weights depend on, by name; a resumed training must have the same."""
@@ -187,17 +206,31 @@ def _check_precision(args: ContrastiveTrainingArguments) -> None:
 
 
 def _check_processes(args: ContrastiveTrainingArguments) -> None:
-    """Refuse a batch of one pair, and sharded weights."""
+    """Refuse a batch of one pair."""
     if args.per_device_train_batch_size * args.world_size < 2:
         raise ValueError(
             "--per_device_train_batch_size 1 leaves a pair no other to be told from, and nothing would be learned;"
             " give at least 2."
         )
+
+
+def _check_sharding(args: ContrastiveTrainingArguments) -> None:
+    """Refuse sharded weights."""
     if args.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true"):
         raise ValueError(
             "FSDP shards the logit_scale, which every process's loss needs; leave --fsdp out, and where memory is"
             " short give --contrastive_chunk_size or launch with accelerate_configs/deepspeed_zero2.yaml."
         )
+
+
+def _check_loading(args: ContrastiveTrainingArguments) -> None:
+    """Refuse ways of sharing batches among processes that give them other batches than the recipe says."""
+    for name, value in (("split_batches", True), ("dispatch_batches", True), ("even_batches", False)):
+        if getattr(args.accelerator_config, name, None) is value:
+            raise ValueError(
+                f"--accelerator_config with {name} {str(value).lower()} does not go with contrastive training, where"
+                " every process reads its own pairs, as many as the others; leave it out."
+            )
 
 
 def _check_early_stopping(args: ContrastiveTrainingArguments) -> None:

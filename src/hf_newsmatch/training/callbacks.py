@@ -109,8 +109,8 @@ class SaveAfterEvaluationCallback(TrainerCallback):
 
 
 def ends_epoch(state: TrainerState) -> bool:
-    """Whether the step that has just ended is its epoch's last."""
-    return state.epoch == int(state.epoch)
+    """Whether the step that has just ended is its epoch's last, or the training's."""
+    return state.epoch == int(state.epoch) or state.global_step >= state.max_steps
 
 
 class TrainingStopped(Exception):

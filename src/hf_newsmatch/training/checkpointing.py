@@ -74,12 +74,16 @@ class Unlogged:
         since (`int`): The step of that entry.
         total (`float`): The sum of the losses before it.
         epoch_time (`float`): The seconds of the epoch so far.
+        epoch (`int`, *optional*): The pass over the data that goes on, from 0.
+        batches (`int`, *optional*): Its batches so far; of a stream, the steps alone do not tell.
     """
 
     loss: float
     since: int
     total: float
     epoch_time: float
+    epoch: int | None = None
+    batches: int | None = None
 
     def write(self, folder: Path) -> None:
         """Write it into a checkpoint."""
@@ -90,7 +94,10 @@ class Unlogged:
         """That of a checkpoint; `None` for one of an older version."""
         try:
             values = json.loads((Path(folder) / UNLOGGED_NAME).read_text(encoding="utf-8"))
-            return cls(float(values["loss"]), int(values["since"]), float(values["total"]), values["epoch_time"])
+            place = values.get("epoch"), values.get("batches")
+            return cls(
+                float(values["loss"]), int(values["since"]), float(values["total"]), values["epoch_time"], *place
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -7,7 +7,7 @@ from typing import Any
 from safetensors import safe_open
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, has_length, rotate_checkpoints
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..utils.files import write_json
@@ -27,6 +27,7 @@ class ResumingMixin(Trainer):
     origin: Mapping[str, Any] | None = None
     throughput: ThroughputCallback
     _saving = False
+    _epoch, _steps_in_epoch = 0, 0
 
     def _check_weights(self) -> None:
         raise NotImplementedError
@@ -57,6 +58,7 @@ class ResumingMixin(Trainer):
     def _run_epoch(self, model, epoch, train_dataloader, resume_from_checkpoint=None, epochs_trained=0, **kwargs):
         # accelerate's own set_epoch stops short of a sampler inside its wrappers for skipping and several processes
         set_sampler_epoch(train_dataloader, epoch)
+        self._epoch, self._steps_in_epoch = epoch, kwargs["steps_in_epoch"]
         if resume_from_checkpoint is not None and epoch == epochs_trained:
             self._count_in(Unlogged.read(resume_from_checkpoint))
         return super()._run_epoch(
@@ -74,7 +76,14 @@ class ResumingMixin(Trainer):
             self._globalstep_last_logged,
             self._total_loss_scalar,
             self.throughput.epoch_seconds(),
+            *self._place(),
         )
+
+    def _place(self) -> tuple[int, int]:
+        """The epoch that goes on, and its batches so far."""
+        if self.throughput.epoch_began is None:  # the epoch has just ended
+            return self._epoch + 1, 0
+        return self._epoch, round(((self.state.epoch or 0) - self._epoch) * self._steps_in_epoch)
 
     def _count_in(self, unlogged: Unlogged | None) -> None:
         """Let the next entry of the log be about all its steps, those before the checkpoint included."""
@@ -91,12 +100,24 @@ class ResumingMixin(Trainer):
             self._tr_loss *= own / steps
         return super()._finalize_training(trial, num_train_samples, start_time)
 
-    def _init_training_state(self, max_steps, num_update_steps_per_epoch, num_train_epochs, *args, **kwargs):
-        """Where the loop begins: after the last epoch when the checkpoint's evaluations have ended the training."""
-        begin = super()._init_training_state(max_steps, num_update_steps_per_epoch, num_train_epochs, *args, **kwargs)
+    def _init_training_state(
+        self, max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+    ):
+        """Where the loop begins: after the last epoch when the training had ended, also in the midst of an epoch or by
+        its evaluations, and in a stream where the checkpoint says."""
+        begin = super()._init_training_state(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+        )
         stopping = [item for item in self.callback_handler.callbacks if isinstance(item, EarlyStoppingCallback)]
-        ended = any(item.early_stopping_patience_counter >= item.early_stopping_patience for item in stopping)
-        return (num_train_epochs, 0) if ended else begin
+        if self.state.global_step >= max_steps or any(
+            item.early_stopping_patience_counter >= item.early_stopping_patience for item in stopping
+        ):
+            return num_train_epochs, 0
+        if resume_from_checkpoint is not None and not has_length(self.train_dataset):
+            unlogged = Unlogged.read(resume_from_checkpoint)
+            if unlogged is not None and unlogged.epoch is not None and unlogged.batches is not None:
+                return unlogged.epoch, 0 if self.args.ignore_data_skip else unlogged.batches
+        return begin
 
     def _get_output_dir(self, trial=None) -> str:
         run_dir = super()._get_output_dir(trial)

@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
+from torch.utils.data import IterableDataset
 from transformers import (
     DataCollator,
     EarlyStoppingCallback,
@@ -45,13 +47,15 @@ from .losses import check_loss, contrastive_loss, sigmoid_loss
 from .publishing import PublishingMixin, named_base_model
 from .resuming import ResumingMixin
 from .sampler import DistinctBatchSampler
+from .search import SearchMixin
+from .streams import PairStream, prepare_streams
 
 # The validation loss is the mean over blocks of this many pairs in order: the batch size of the recipe, but fixed, so
 # that it depends neither on the batch size of evaluation nor on the number of processes.
 VALIDATION_BLOCK = 64
 
 
-class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
+class ContrastiveTrainer(SearchMixin, ResumingMixin, PublishingMixin, Trainer):
     """Fine-tunes a dual encoder with [`contrastive_loss`] or [`sigmoid_loss`] and evaluates it by retrieval.
 
     Every evaluation embeds the whole validation split and gives `eval_loss` (the mean loss over blocks of 64 pairs in
@@ -85,6 +89,7 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
 
     # compute_loss is a mean over one batch: Trainer itself divides by the steps of gradient accumulation
     loss_is_scaled_for_ga = False
+    train_dataset: Any
 
     def __init__(
         self,
@@ -107,6 +112,7 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
                 check_columns(train_dataset, text_fields)
             check_distinct(train_dataset, text_fields)
         choose_by_one(eval_dataset, args)
+        prepare_streams(train_dataset, eval_dataset, args)
         init = kwargs.get("model_init")
         if isinstance(model, str | os.PathLike):
             self.base_model = named_base_model(str(model), None)
@@ -150,7 +156,7 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
         )
         self.can_return_loss = True
         self.architecture: Architecture = architecture_of(self.model.config)
-        self.loss = check_loss(self.architecture, args.loss)
+        check_loss(self.architecture, args.loss)
         if data_collator is None:
             self.data_collator = ContrastiveCollator(processing_class, text_fields, self.architecture)
         self.text_fields = list(text_fields)
@@ -163,6 +169,11 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
         if args.early_stopping_patience is not None:
             threshold = args.early_stopping_threshold or 0.0
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience, threshold))
+
+    @property
+    def loss(self) -> str:
+        """The loss that is trained with, `"softmax"` or `"sigmoid"`."""
+        return check_loss(self.architecture, self.args.loss)
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(args, model=None):
@@ -201,6 +212,17 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
     def finished_model(self) -> PreTrainedModel:
         """The model as trained, an ordinary checkpoint's: with LoRA a copy into which the adapters are merged."""
         return merged(self.accelerator.unwrap_model(self.model))
+
+    def get_train_dataloader(self):
+        rows = self.train_dataset
+        if not isinstance(rows, IterableDataset):
+            return super().get_train_dataloader()
+        step_size = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        self.train_dataset = PairStream(rows, step_size, self.args.dataloader_drop_last)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.train_dataset = rows
 
     def get_eval_dataloader(self, eval_dataset=None):
         with self._keeping_the_last_batch():
@@ -356,6 +378,7 @@ class ContrastiveTrainer(ResumingMixin, PublishingMixin, Trainer):
 
     def train(self, *args, **kwargs):
         self._learning = None
+        self._begin_patience()
         if self.args.should_save:  # what a process that was killed while saving has left
             shutil.rmtree(Path(self.args.output_dir) / UNFINISHED, ignore_errors=True)
         self.accelerator.wait_for_everyone()

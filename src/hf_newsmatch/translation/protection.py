@@ -19,13 +19,20 @@ _SPAN = re.compile(
     |(?P<hashtag>(?<!\w)\#\w*[^\W\d]\w*)
     |(?P<handle>(?<!\w)@\w{{2,}})
     |(?P<emoji>{_EMOJI}(?:[\ufe0e\ufe0f\u200d\u20e3\U0001f3fb-\U0001f3ff]|{_EMOJI})*)
-    |(?P<number>\d+(?:[.,:\u202f\u00a0\ ]\d{{3}}(?!\d)|[.,:]\d+)*)
+    |(?P<number>\d+(?:[.,:'’\u202f\u00a0\ ]\d{{3}}(?!\d)|[.,:]\d+)*)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 _CLOCK = re.compile(r"(\d{1,2})(?:[.:](\d{2}))?")
 _NOON = re.compile(r"\s?([ap])\.?\s?m\b", re.IGNORECASE)
-_SEPARATORS = re.compile(r"[.,:\u202f\u00a0 ]")
+_SEPARATORS = re.compile(r"[.,:'’\u202f\u00a0 ]")
+_SPACES = re.compile(r"['’\u202f\u00a0]")  # what stands between thousands in the place of a space
+# A sign before a number, not the dash of a range; and what else says in English that a number is below zero.
+_MINUS = re.compile(r"(?:(?<![\w.,)])(?<!\d\s)[-−–]|\bminus\s)\Z", re.IGNORECASE)
+_BELOW = re.compile(
+    r"\b(?:minus|negative|below|under|down|less|lower|fell|fall\w*|drop\w*|declin\w*|decreas\w*|los[ts]\w*)\b",
+    re.IGNORECASE,
+)
 # Languages that write 1,234.5; the others write 1.234,5 or 1 234,5.
 _DECIMAL_POINT = {"en", "zh", "ja", "ko", "th", "he", "hi", "bn", "ta", "te", "ur", "ms", "tl", "sw", "ga", "mt"}
 # English newspapers spell these numbers out: the number is not lost.
@@ -89,7 +96,8 @@ def lost_spans(
     """The protected spans of a sentence that its translation lacks.
 
     Numbers are compared as numbers, each in the notation of its language: `1.500` may become `1,500` but `3,4` not
-    `34`. `14.30 Uhr` may become `2:30 p.m.`, a small number its word, and what stays as it is written is kept.
+    `34`. `14.30 Uhr` may become `2:30 p.m.`, a small number its word, and what stays as it is written is kept. A
+    number below zero must stay below it.
 
     Args:
         source (`str`):
@@ -117,17 +125,28 @@ def lost_spans(
             continue
         values = _values(span.text, source_language) | {span.text}
         clock = _CLOCK.fullmatch(span.text) if source[span.end :].lstrip().startswith("Uhr") else None
-        found = next((i for i, made in enumerate(written) if values & made), None)
+        sign = _sign(source, span)
+        below = sign is None or target_language != "en" or bool(_BELOW.search(output))
+        same = [i for i, made in enumerate(written) if values & made]
+        # of equal numbers, one with the same sign
+        same.sort(key=lambda i: (_sign(output, numbers[i]) is None) is not (sign is None))
+        found = next((i for i in same if below or _sign(output, numbers[i])), None)
         if found is None and clock:
             found = next((i for i in range(len(written)) if _same_time(clock, numbers[i], output, written[i])), None)
-        word = _SPELT.get(span.text, "")
+        word = _SPELT.get(span.text, "") if below else ""
         if found is not None:
             del numbers[found], written[found]
         elif words[word]:
             words[word] -= 1
         else:
-            lost.append(span)
+            start = span.start if sign is None else sign.start()
+            lost.append(Span(start, span.end, span.kind, source[start : span.end]))
     return lost
+
+
+def _sign(text: str, number: Span) -> re.Match[str] | None:
+    """The minus before a number of a text."""
+    return _MINUS.search(text, max(0, number.start - 8), number.start)
 
 
 def cut_at(text: str, spans: Sequence[Span]) -> list[tuple[str, bool]]:
@@ -143,7 +162,7 @@ def cut_at(text: str, spans: Sequence[Span]) -> list[tuple[str, bool]]:
 def _values(number: str, language: str | None) -> set[Decimal | tuple[int, ...] | str]:
     """What a number can mean as it is written in a language: a value, or the parts of a time, date or score."""
     decimal, groups = (".", ",") if language in _DECIMAL_POINT else (",", ".")
-    plain = re.sub(r"[\u202f\u00a0]", " ", number)
+    plain = _SPACES.sub(" ", number)
     whole, _, fraction = plain.partition(decimal)
     grouped = any(re.fullmatch(rf"\d{{1,3}}(?:{re.escape(sign)}\d{{3}})+", whole) for sign in (groups, " "))
     if (grouped or whole.isdigit()) and (fraction.isdigit() or decimal not in plain):

@@ -16,6 +16,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ..errors import NewsMatchError
+
 # What a temporary folder may hold: anything else is somebody's own and stays.
 _LOCK, _ASIDE = ".lock", "replaced"
 _RANDOM = re.compile(r"[a-z0-9_]{8}")  # as `tempfile` names its folders
@@ -74,6 +76,10 @@ def remove_leftovers(parent: str | Path, name: str) -> None:
             # work on the same name may be nested
             if all(path.name in (_LOCK, _ASIDE, name) or _is_temporary(path, name) for path in folder.iterdir()):
                 with FileLock(folder / _LOCK, timeout=0):
+                    aside, target = folder / _ASIDE, Path(parent) / name
+                    if aside.exists() and not target.exists():
+                        # killed between the two renames of `replace`: the old one is the only one that is known
+                        os.rename(aside, target)
                     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -132,6 +138,16 @@ def sha256(file: str | Path) -> str:
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def check_regular(file: str | Path) -> None:
+    """Refuse a pipe, a device or a socket, which could be waited for, or read, without an end.
+
+    Raises:
+        [`NewsMatchError`]: when it is one; what is missing, or a folder, is for the caller to name.
+    """
+    if os.path.exists(file) and not (os.path.isfile(file) or os.path.isdir(file)):
+        raise NewsMatchError(f"{file} is a pipe or a device; save what it gives as a file, and name that.")
 
 
 def is_file_name(name: str) -> bool:
