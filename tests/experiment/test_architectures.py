@@ -124,6 +124,32 @@ def test_a_sweep_is_of_the_interpolated_models(bases, news, tmp_path):
         assert sweep[0]["mrr@100"] == pytest.approx(expected)
 
 
+def test_towers_whose_projections_are_fresh_are_trained_first(bases, news, tmp_path, caplog):
+    model, processor = make_tiny("vision-text-dual-encoder")
+    with torch.no_grad():
+        model.logit_scale.fill_(model.config.logit_scale_init_value)
+    base = tmp_path / "fresh"
+    model.save_pretrained(base)
+    processor.save_pretrained(base)
+    data_args = DataArguments(articles_file=str(news / "articles.tsv"))
+    options = {"num_train_epochs": 1, "unfreeze_last_layers": 0}
+    run = experiment.train(data_args, ModelArguments(str(base)), arguments_of(tmp_path / "out", **options)).experiment
+    assert "were never trained" in caplog.text
+    for made in (
+        lambda: experiment.interpolate(run, InterpolateArguments(alpha=["0.4"])),
+        lambda: experiment.interpolate(run, InterpolateArguments()),
+    ):
+        with pytest.raises(NewsMatchError, match=r"no zero-shot meaning to interpolate with; .* as the base"):
+            made()
+    experiment.interpolate(run, InterpolateArguments(alpha=["1"]))
+    # the trained projections are a base
+    caplog.clear()
+    again = arguments_of(tmp_path / "again", num_train_epochs=1)
+    run = experiment.train(data_args, ModelArguments(str(tmp_path / "out" / "fine_tuned")), again).experiment
+    assert "were never trained" not in caplog.text
+    experiment.interpolate(run, InterpolateArguments(alpha=["0.4"]))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

@@ -357,7 +357,7 @@ def test_refuses_what_is_no_checkpoint(checkpoints, tmp_path):
     with pytest.raises(NewsMatchError, match="damaged"):
         interpolate(damaged, checkpoints / "fine_tuned", 0.5, tmp_path / "out")
     save_file({"weight": torch.zeros(1)}, damaged / "model.safetensors")
-    with pytest.raises(NewsMatchError, match="no CLIP"):
+    with pytest.raises(NewsMatchError, match="no checkpoint of a dual encoder"):
         interpolate(damaged, checkpoints / "fine_tuned", 0.5, tmp_path / "out")
 
 

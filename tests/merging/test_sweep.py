@@ -79,9 +79,9 @@ def test_what_each_article_scores(checkpoints, shared_pairs):
 def test_pictures_are_prepared_once_for_all_alphas(checkpoints, shared_pairs, monkeypatch):
     opened = []
 
-    def counting(processor, images, *args):
+    def counting(processor, images, *args, **options):
         opened.extend(images)
-        return image_batches(processor, images, *args)
+        return image_batches(processor, images, *args, **options)
 
     image_batches = sweep_module.image_batches
     monkeypatch.setattr(sweep_module, "image_batches", counting)

@@ -39,7 +39,7 @@ def test_a_type_that_no_clip_has(mixed):
     tensors = {"logit_scale": torch.zeros(2, dtype=torch.float8_e4m3fn)}
     save_file(tensors, mixed / "model.safetensors")
     with (
-        pytest.raises(NewsMatchError, match=r"'logit_scale' in .*is of type F8_E4M3, which no CLIP checkpoint has"),
+        pytest.raises(NewsMatchError, match=r"'logit_scale' in .*is of type F8_E4M3, which no checkpoint here has"),
         open_weights(mixed),
     ):
         pass

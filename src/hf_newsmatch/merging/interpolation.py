@@ -153,7 +153,10 @@ def interpolate(
         open_weights(fine_tuned, fine_tuned_revision) as theta_1,
     ):
         names = matching_names(theta_0, theta_1)
-        alpha_of = _alpha_of(names, choice(architecture_of(raw_config(theta_1), theta_1.source)))
+        architecture = architecture_of(raw_config(theta_1), theta_1.source)
+        alpha_of = _alpha_of(names, choice(architecture))
+        if set(alpha_of.values()) != {1}:
+            check_trained(theta_0)
         layout = {name: _planned(theta_1.arrays[name], dtype) for name in names}
         total = sum(array.nbytes for array in layout.values())
         with (
@@ -175,6 +178,22 @@ def interpolate(
             copy_settings(theta_1, temporary, dtype, other=theta_0)
             write_weights(temporary, layout, pieces, max_shard_size)
     return Path(output_dir)
+
+
+def check_trained(theta_0: Weights) -> None:
+    """Refuse a zero-shot model whose projections were never trained: nothing lies between chance and a model.
+
+    Raises:
+        [`NewsMatchError`]: saying what to do instead.
+    """
+    config = raw_config(theta_0)
+    architecture = architecture_of(config, theta_0.source)
+    if architecture.is_fresh(theta_0.arrays[architecture.temperature.name].item(), config):
+        raise NewsMatchError(
+            f"The projections of {theta_0.source} were never trained, so that it has no zero-shot meaning to"
+            " interpolate with; take the fine-tuned model as it is, or train the projections alone first"
+            " (--unfreeze_last_layers 0) and name that model as the base of another training."
+        )
 
 
 def check_finite(name: str, values: np.ndarray, source: str) -> None:

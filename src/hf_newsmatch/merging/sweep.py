@@ -22,7 +22,7 @@ from ..models.weights import Weights, open_weights
 from ..retrieval.embeddings import image_batches, text_batches, unit_length
 from ..retrieval.ranking import rank
 from .curve import Alpha, AlphaSweep
-from .interpolation import check_alpha, check_finite, interpolate_tensor, matching_names
+from .interpolation import check_alpha, check_finite, check_trained, interpolate_tensor, matching_names
 from .selection import best, check_metric
 
 # the alphas that the paper searches
@@ -238,6 +238,7 @@ def _between(
     model.to(device or best_device())
     with open_weights(zero_shot, zero_shot_revision) as theta_0, open_weights(fine_tuned) as theta_1:
         # loading has looked at the other end
+        check_trained(theta_0)
         for name in matching_names(theta_0, theta_1):
             check_finite(name, theta_0.arrays[name], theta_0.source)
         names = set(model.state_dict())

@@ -15,6 +15,8 @@ TOWERS = ("vision", "text")
 LOSSES = ("softmax", "sigmoid")
 # A layer of a tower, of one stage where there are several: `encoder.layers.3.`, `encoder.stages.1.layers.0.`.
 _LAYER = re.compile(r"^(.*?\.(?:stages?|layers?|blocks|resblocks|h)\.\d+(?:\.(?:layers?|blocks)\.\d+)?)\.")
+# What transformers starts a `logit_scale` at.
+_INITIAL = 2.6592
 # Text towers that count positions from the token after the padding: so many of their table are never used.
 _COUNT_FROM_PADDING = {"altclip_text_model", "camembert", "data2vec-text", "roberta", "xlm-roberta", "xmod"}
 
@@ -197,6 +199,20 @@ class Architecture:
             limits.append(tokenizer_limit)
         return min(limits)
 
+    def is_fresh(self, stored: float, config: "PreTrainedConfig | Mapping[str, Any]") -> bool:
+        """Whether a model's projections were never trained: its temperature is still the initial one.
+
+        Args:
+            stored (`float`):
+                The temperature of the model, in any precision.
+            config (`PreTrainedConfig` or `Mapping[str, Any]`):
+                Its configuration.
+        """
+        name = f"{self.temperature.name}_init_value"
+        initial = config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
+        initial = _INITIAL if initial is None else initial
+        return self.has_fresh_projections and abs(stored - initial) < 1e-6 * abs(initial)
+
     def reads(self, language: str) -> bool | None:
         """Whether texts of a language need no translation; `None` where that depends on the checkpoint."""
         if self.languages is None:
@@ -294,7 +310,7 @@ def architecture_of(config: "PreTrainedConfig | Mapping[str, Any]", source: obje
     Raises:
         [`NewsMatchError`]: on a model of another kind, with the list of those that are known.
     """
-    kind = config.get("model_type") if isinstance(config, Mapping) else config.model_type
+    kind = config.get("model_type", "clip") if isinstance(config, Mapping) else config.model_type
     if kind not in ARCHITECTURES:
         raise NewsMatchError(
             f"'{source}' is a '{kind}' checkpoint, not a dual encoder that is known here; these are"

@@ -1,5 +1,6 @@
 """Loading dual encoders, from a folder or the Hub."""
 
+import logging
 import pickle
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -18,6 +19,8 @@ from .inputs import image_inputs
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
+
+logger = logging.getLogger(__name__)
 
 # The name under which the checkpoint inside the package goes, where a Hub id or a folder is expected.
 DEMO_MODEL = "demo"
@@ -127,6 +130,12 @@ def load_model(
     processor = load_processor(name_or_path, revision, config)
     if architecture.reads_at_end:
         check_end_of_text(name_or_path, config, processor)
+    if architecture.is_fresh(getattr(model, architecture.temperature.name).item(), config):
+        logger.warning(
+            "The projections of '%s' were never trained, its logit_scale is still the initial one: until they are, its"
+            " rankings are chance.",
+            name_or_path,
+        )
     return model, processor
 
 
