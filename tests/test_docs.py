@@ -21,6 +21,7 @@ from accelerate.commands.launch import launch_command_parser
 import hf_newsmatch
 from hf_newsmatch import ContrastiveTrainingArguments, configs, load_pairs
 
+from .utils.architectures import make_tiny
 from .utils.news import make_picture, write_news_folder
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +76,14 @@ def news(checkpoints, tmp_path, monkeypatch) -> Path:
         make_picture(seed).save(tmp_path / name)
     for name, checkpoint in CHECKPOINTS.items():
         shutil.copytree(checkpoints / checkpoint, tmp_path / name)
+    towers, processor = make_tiny("vision-text-dual-encoder")
+    parts = {
+        "google/vit-base-patch16-224-in21k": (towers.vision_model, processor.image_processor),
+        "deepset/gbert-base": (towers.text_model, processor.tokenizer),
+    }
+    for name, savers in parts.items():
+        for saver in savers:
+            saver.save_pretrained(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
