@@ -22,7 +22,7 @@ from hf_newsmatch.models.architectures import ARCHITECTURES
 from tests.utils.architectures import MAKERS, make_tiny
 from tests.utils.news import write_news_folder
 
-CASES = [(name, loss) for name in MAKERS for loss in ({ARCHITECTURES[name].loss, "softmax"})]
+CASES = [(name, loss) for name in MAKERS for loss in sorted({ARCHITECTURES[name].loss, "softmax"})]
 
 
 @pytest.fixture(scope="module")

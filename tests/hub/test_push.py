@@ -21,7 +21,7 @@ from markdown_it import MarkdownIt
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
-from hf_newsmatch import ContrastiveTrainingArguments
+from hf_newsmatch import ContrastiveTrainingArguments, embed_texts, load_model
 from hf_newsmatch.configs import AppArguments, CardArguments, PushArguments
 from hf_newsmatch.errors import NewsMatchError
 from hf_newsmatch.experiment.folder import Experiment
@@ -30,6 +30,9 @@ from hf_newsmatch.explorer.explorer import open_explorer
 from hf_newsmatch.hub.card import find_license, model_card
 from hf_newsmatch.hub.provenance import Checkpoint
 from hf_newsmatch.hub.push import check_repo_id
+from hf_newsmatch.models.architectures import ARCHITECTURES
+from hf_newsmatch.models.weights import save_checkpoint
+from tests.utils.architectures import MAKERS, make_tiny
 from tests.utils.fake_hub import READER, WRITER, FakeHub, Fault
 from tests.utils.news import make_picture, write_news_folder, write_test_lists
 
@@ -752,3 +755,30 @@ print(NewsMatcher.from_pretrained({str(base)!r}).push_to_hub("ann/news", license
     exit_code, _, err = client.ask(code=code)
     assert exit_code == 1
     assert "README.md would publish the path" in err
+
+
+@pytest.mark.parametrize("name", [name for name in MAKERS if name != "clip"])
+def test_each_architecture_goes_up_and_comes_back(client, hub, tmp_path, name):
+    """By plain transformers, and by the matcher."""
+    model, processor = make_tiny(name)
+    save_checkpoint(model, processor, tmp_path / "model")
+    repo = f"ann/{name}"
+    code = f"""
+import json
+from transformers import AutoModel
+from hf_newsmatch import NewsMatcher
+NewsMatcher.from_pretrained({str(tmp_path / "model")!r}).push_to_hub({repo!r}, license="mit")
+plain = AutoModel.from_pretrained({repo!r}, cache_dir={str(tmp_path / "cache")!r})
+sums = {{key: value.double().sum().item() for key, value in plain.state_dict().items()}}
+texts = NewsMatcher.from_pretrained({repo!r}).embed_texts(["A storm", "b"])
+print(json.dumps([type(plain).__name__, sums, texts.tolist()]))
+"""
+    exit_code, out, err = client.ask(code=code)
+    assert exit_code == 0, err
+    kind, sums, texts = json.loads(out.splitlines()[-1])
+    assert kind == ARCHITECTURES[name].model
+    assert sums == {key: value.double().sum().item() for key, value in model.state_dict().items()}
+    assert torch.equal(torch.tensor(texts), embed_texts(*load_model(tmp_path / "model"), ["A storm", "b"]))
+    card = hub.files(repo)["README.md"].decode()
+    assert f"from transformers import {kind}, {ARCHITECTURES[name].processor}" in card
+    assert f"pipeline_tag: {ARCHITECTURES[name].pipeline_tag}" in card

@@ -194,6 +194,9 @@ def make_tiny(name: str, seed: int = 0) -> tuple[PreTrainedModel, ProcessorMixin
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.copy_(torch.randn_like(parameter) * 0.3)
+        for module in model.modules():  # as transformers does when it loads a model
+            if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
+                module.weight[module.padding_idx] = 0
         if hasattr(model, "logit_bias"):
             model.logit_scale.fill_(1.5)
             model.logit_bias.fill_(-1.0)

@@ -13,6 +13,8 @@ _SHOWN = {
     "eval_mrr@100": metric_label("mrr@100"),
     "eval_recall@1": metric_label("recall@1"),
     "logit_scale": "logit\nscale",
+    "logit_bias": "logit\nbias",
+    "temperature": "temper-\nature",
     "grad_norm": "gradient\nnorm",
     "pictures_per_second": "pictures\na second",
     "epoch_time": "seconds",
