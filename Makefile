@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo app test quality style docs study browser screenshots clean install
+.PHONY: demo app test thorough quality style docs study browser screenshots clean install
 .DEFAULT_GOAL := demo
 
 install: $(INSTALLED)
@@ -32,6 +32,10 @@ app: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# what `make test` leaves out for the sake of its minutes
+thorough: $(INSTALLED)
+	$(BIN)/python -m pytest -m thorough
 
 quality: $(INSTALLED)
 	$(BIN)/ruff check .

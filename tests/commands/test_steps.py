@@ -422,7 +422,7 @@ def one_sentence(err: str) -> str:
         (["--articles_file", "{tmp}/unknown.tsv"], "colour"),
         (["--articles_file", "{tmp}/short.tsv"], "Line 3 of "),
         (["--articles_file", "{tmp}/news/articles.tsv", "--image_dir", "{tmp}/absent"], "absent"),
-        (["--articles_file", "{tmp}/news/articles.tsv", "--model_name_or_path", "{tmp}/news"], "No CLIP checkpoint"),
+        (["--articles_file", "{tmp}/news/articles.tsv", "--model_name_or_path", "{tmp}/news"], "No checkpoint of"),
         (["--articles_file", "{tmp}/news/articles.tsv", "--output_dir", "{tmp}/empty.tsv/out"], "empty.tsv"),
         (["--articles_file", "{tmp}/news/articles.tsv", "--output_dir", "{tmp}/empty.tsv"], "empty.tsv"),
         (["--articles_file", "{tmp}/news/articles.tsv", "--logits_factor", "-1"], "--logits_factor must be positive"),

@@ -22,7 +22,13 @@ from hf_newsmatch.models.architectures import ARCHITECTURES
 from tests.utils.architectures import MAKERS, make_tiny
 from tests.utils.news import write_news_folder
 
-CASES = [(name, loss) for name in MAKERS for loss in sorted({ARCHITECTURES[name].loss, "softmax"})]
+# those that differ most; the others are tried as well, by `make thorough`
+QUICK = {("siglip2", "sigmoid"), ("align", "softmax"), ("tipsv2", "softmax"), ("vision-text-dual-encoder", "softmax")}
+CASES = [
+    pytest.param(name, loss, marks=[] if (name, loss) in QUICK else pytest.mark.thorough)
+    for name in MAKERS
+    for loss in sorted({ARCHITECTURES[name].loss, "softmax"})
+]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from markdown_it import MarkdownIt
 
 from hf_newsmatch.hub.templates import code, escape_markdown, one_line, render
+from hf_newsmatch.models.architectures import CLIP
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -72,7 +73,8 @@ def test_any_value_is_read_as_it_is_written(value):
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_code_of_the_card_stays_code(value):
-    card = render("plain", name="x", repo_id=value, revision=value, license=value)
+    model = {"architecture": CLIP, "pipeline_tag": CLIP.pipeline_tag, "model_type": "clip", "tokens": 77}
+    card = render("plain", name="x", repo_id=value, revision=value, license=value, **model)
     blocks = re.findall(r"^```python\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2
     for block in blocks:

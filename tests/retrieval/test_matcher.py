@@ -91,7 +91,7 @@ def test_what_is_refused(matcher, texts, images, options, message):
 
 
 def test_no_checkpoint(tmp_path):
-    with pytest.raises(NewsMatchError, match="No CLIP checkpoint"):
+    with pytest.raises(NewsMatchError, match="No checkpoint of a dual encoder"):
         NewsMatcher.from_pretrained(tmp_path)
 
 

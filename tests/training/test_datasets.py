@@ -165,7 +165,9 @@ def test_a_stream_is_read_again_from_its_beginning(tmp_path, processor, pairs, m
 
 
 @pytest.mark.parametrize("make", [Stream, lambda pairs: pairs.to_iterable_dataset(num_shards=3).shuffle(seed=1)])
-@pytest.mark.parametrize(("saving", "accumulated"), [("steps", 1), ("epoch", 2)])
+@pytest.mark.parametrize(
+    ("saving", "accumulated"), [pytest.param("steps", 1, marks=pytest.mark.thorough), ("epoch", 2)]
+)
 def test_a_stream_that_is_resumed_in_any_pass(tmp_path, processor, pairs, make, saving, accumulated):
     """Bit for bit, and with the same evaluations: the steps alone do not tell how often it was read."""
     options = {

@@ -82,6 +82,7 @@ def test_each_trial_is_the_training_of_its_options(make_trainer, monkeypatch):
     assert int(best.run_id) == losses.index(min(losses))
 
 
+@pytest.mark.thorough
 def test_patience_counts_anew_in_each_trial(make_trainer, monkeypatch):
     """A rate that makes every evaluation worse ends the first trial early, and the second begins all the same."""
     found = Results()
@@ -99,6 +100,7 @@ def test_a_trainer_that_has_stopped_early_trains_again(make_trainer):
     assert results.steps[0] == results.steps[1] > 0
 
 
+@pytest.mark.thorough
 def test_the_search_goes_by_the_metric_of_the_best_epoch(make_trainer, monkeypatch):
     found = Results()
     best = search(make_trainer(found, metric_for_best_model="mrr@100"), monkeypatch, TRIALS)

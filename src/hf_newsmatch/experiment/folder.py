@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..configs import DataArguments, ModelArguments
 from ..data.corpus import TEST_ARGUMENTS, Corpus, Split, linked_list, load_corpus, test_images
-from ..data.english import decide_translation
 from ..data.fingerprints import difference_of, differences
 from ..errors import NewsMatchError
 from ..models.architectures import architecture_of
@@ -94,6 +93,8 @@ class Experiment(ModelStore):
         layout.root.mkdir(parents=True, exist_ok=True)
         data_args = with_full_paths(with_demo_news(data_args, layout))
         config = load_config(model_args.model_name_or_path, model_args.model_revision)
+        from ..data.english import decide_translation  # a step that only wants the models needs none of it
+
         architecture = architecture_of(config, model_args.model_name_or_path)
         data_args = decide_translation(data_args, architecture, model_args.model_languages)
         data = load_corpus(data_args)
