@@ -13,7 +13,6 @@ from torch.nn.functional import normalize
 from transformers import CLIPModel, CLIPProcessor
 
 from hf_newsmatch import NewsMatchError, convert, embed_images, embed_texts, interpolate, load_model
-from hf_newsmatch.models import converted
 from hf_newsmatch.models.weights import open_weights, weights_sha256
 from tests.utils.news import make_picture
 from tests.utils.open_clip import make_config, open_clip_pixels, open_clip_tokens, write_open_clip
@@ -311,28 +310,30 @@ def test_interpolated_as_any_other(tmp_path):
     load_model(out, strict=True)
 
 
-def test_a_hub_id_is_pinned(tmp_path, monkeypatch):
+@pytest.fixture
+def on_the_hub(tmp_path, monkeypatch) -> Path:
+    """The snapshot of `user/open`, as a download left it; the tests are offline."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--user--open"
+    write_open_clip(repository / "snapshots" / ("1" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("1" * 40)
+    return repository / "snapshots" / ("1" * 40)
+
+
+def test_a_hub_id(on_the_hub, tmp_path):
     """The commit that was loaded is in the configuration, where the record of an experiment takes it from."""
-    commit = "1" * 40
-    snapshot = tmp_path / "hub" / "models--user--open" / "snapshots" / commit
-    write_open_clip(snapshot)
-
-    def find(checkpoint, name, revision=None, offline=False):
-        file = (snapshot if checkpoint == "user/open" else Path(checkpoint)) / name
-        return file if file.is_file() else None
-
-    for module in ("converted", "open_clip"):
-        monkeypatch.setattr(f"hf_newsmatch.models.{module}.find_file", find)
-    from transformers import CLIPTokenizer
-
-    real = CLIPTokenizer.from_pretrained
-    monkeypatch.setattr(
-        CLIPTokenizer, "from_pretrained", lambda name, **kwargs: real(snapshot if name == "user/open" else name)
-    )
-    assert converted.is_open_clip("user/open")
     model, _ = load_model("user/open")
-    assert model.config._commit_hash == commit
-    assert weights_sha256("user/open") == weights_sha256(snapshot)
+    assert model.config._commit_hash == "1" * 40
+    expected = weights_sha256(on_the_hub)
+    assert weights_sha256("user/open") == weights_sha256("user/open", "1" * 40, offline=True) == expected
+    assert weights_sha256(convert("user/open", tmp_path / "out")) == expected
+
+
+def test_a_hub_id_that_was_downloaded_in_part(on_the_hub):
+    (on_the_hub / "open_clip_model.safetensors").unlink()
+    assert weights_sha256("user/open", offline=True) is None
+    assert weights_sha256("user/other", offline=True) is None
 
 
 def test_convert_refuses_what_it_does_not_make(checkpoints, tmp_path, processor):

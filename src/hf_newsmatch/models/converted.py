@@ -64,6 +64,8 @@ def converted(checkpoint: str, revision: str | None = None, offline: bool = Fals
 
     names = {name: find_file(checkpoint, name, revision, offline) for name in (CONFIG, *TOKENIZER)}
     weights = weights_file(checkpoint, revision, offline)
+    if weights is None and offline:
+        return checkpoint  # it was downloaded in part, and has no weights here
     files = {name: sha256(file) for name, file in names.items() if file is not None}
     made_from = {"version": _VERSION, "weights": weights and sha256(weights), **files}
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
@@ -75,7 +77,7 @@ def converted(checkpoint: str, revision: str | None = None, offline: bool = Fals
         if not _is_whole(folder):
             with atomic_path(folder) as temporary:
                 temporary.mkdir()
-                convert_open_clip(checkpoint, temporary, revision)
+                convert_open_clip(checkpoint, temporary, revision, offline=offline)
                 (temporary / _MARKER).write_text(json.dumps(made_from, indent=2) + "\n", encoding="utf-8")
             logger.info("'%s' was converted from open_clip's layout; the result is in %s.", checkpoint, folder)
     return str(folder)

@@ -93,7 +93,7 @@ class _Tensor:
 
 
 def convert_open_clip(
-    checkpoint: str, folder: Path, revision: str | None = None, tokenizer: str | None = None, name: str | None = None
+    checkpoint: str, folder: Path, revision: str | None = None, tokenizer: str | None = None, offline: bool = False
 ) -> None:
     """Write a checkpoint of open_clip as one of transformers' CLIP.
 
@@ -106,24 +106,24 @@ def convert_open_clip(
             Branch, tag or commit of a Hub id.
         tokenizer (`str`, *optional*):
             A folder or Hub id with the files of CLIP's tokenizer, in place of those beside the weights.
-        name (`str`, *optional*):
-            What messages call the checkpoint.
+        offline (`bool`, *optional*, defaults to `False`):
+            Whether to look at nothing but this machine for a Hub id.
 
     Raises:
         [`NewsMatchError`]: saying what cannot be converted.
     """
-    name = shortened(name or checkpoint)
     from transformers import CLIPProcessor
 
-    model_cfg, pictures = _read_config(checkpoint, revision)
+    model_cfg, pictures = _read_config(checkpoint, revision, offline)
     try:
         config = _clip_config(model_cfg)
-        arrays = _read_weights(checkpoint, revision)
+        arrays = _read_weights(checkpoint, revision, offline)
         layout = {tensor.target: tensor for tensor in _tensors(config)}
         _check_weights(layout, arrays)
         image_processor = _image_processor(pictures, config.vision_config.image_size)
-        tokens = _tokenizer(checkpoint, revision, tokenizer, config)
+        tokens = _tokenizer(checkpoint, revision, tokenizer, config, offline)
     except _Unlike as error:
+        name = shortened(checkpoint)
         raise NewsMatchError(f"'{name}' is laid out by open_clip and cannot be converted: {error}.") from error
     # the dtype that it is loaded in where none is asked for
     dtypes = {tensor.of(arrays).dtype.name for tensor in layout.values()}
@@ -137,13 +137,13 @@ def convert_open_clip(
     save_processor(CLIPProcessor(image_processor, tokens), folder)
 
 
-def _read_config(checkpoint: str, revision: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read_config(checkpoint: str, revision: str | None, offline: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings of the model and of its pictures in an `open_clip_config.json`.
 
     Raises:
         [`NewsMatchError`]: when there is none, or it is damaged.
     """
-    file = find_file(checkpoint, CONFIG, revision)
+    file = find_file(checkpoint, CONFIG, revision, offline)
     if file is None:
         raise NewsMatchError(f"There is no {CONFIG} in '{shortened(checkpoint)}'.")
     try:
@@ -296,9 +296,9 @@ def _both(source: str, shape: tuple[int, ...], target: str) -> Iterator[_Tensor]
     yield _Tensor(f"{source}.bias", shape[:1], f"{target}.bias")
 
 
-def _read_weights(checkpoint: str, revision: str | None) -> dict[str, np.ndarray]:
+def _read_weights(checkpoint: str, revision: str | None, offline: bool) -> dict[str, np.ndarray]:
     """The weights under the names that `CLIP` of open_clip has for them."""
-    file = weights_file(checkpoint, revision)
+    file = weights_file(checkpoint, revision, offline)
     if file is None:
         raise _Unlike(f"it has none of {', '.join(WEIGHTS)}")
     arrays = mapped(file) if file.suffix == ".safetensors" else _read_pickle(file)
@@ -372,17 +372,19 @@ def _image_processor(pictures: Mapping[str, Any], size: int) -> Any:
     )
 
 
-def _tokenizer(checkpoint: str, revision: str | None, other: str | None, config: "CLIPConfig") -> "CLIPTokenizer":
+def _tokenizer(
+    checkpoint: str, revision: str | None, other: str | None, config: "CLIPConfig", offline: bool
+) -> "CLIPTokenizer":
     """CLIP's tokenizer, and where it ends a text in the configuration."""
     from transformers import CLIPTokenizer
 
     source, revision = (checkpoint, revision) if other is None else (other, None)
-    has = {name for name in TOKENIZER[:3] if find_file(source, name, revision)}
+    has = {name for name in TOKENIZER[:3] if find_file(source, name, revision, offline)}
     remedy = "name a folder or Hub id that has them with hf-newsmatch convert --tokenizer"
     if "tokenizer.json" not in has and not has >= {"vocab.json", "merges.txt"}:
         raise _Unlike(f"there are no tokenizer files in '{shortened(source)}'; {remedy}")
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(source, revision=revision)
+        tokenizer = CLIPTokenizer.from_pretrained(source, revision=revision, local_files_only=offline)
         tokens = tokenizer("a b").input_ids
     except Exception as error:  # whatever transformers trips over in foreign files
         raise _Unlike(f"the tokenizer of '{shortened(source)}' cannot be read ({first_sentence(error)})") from error
