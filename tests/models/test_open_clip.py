@@ -26,6 +26,7 @@ PICTURES = [make_picture(0), make_picture(1, (16, 40)), make_picture(2, (33, 18)
 def cache(tmp_path, monkeypatch) -> Path:
     """An empty cache, and the folder of it that holds conversions."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("hf_newsmatch.models.converted._known", {})
     return tmp_path / "cache" / "newsmatch" / "open_clip"
 
 
@@ -328,6 +329,12 @@ def test_a_hub_id(on_the_hub, tmp_path):
     expected = weights_sha256(on_the_hub)
     assert weights_sha256("user/open") == weights_sha256("user/open", "1" * 40, offline=True) == expected
     assert weights_sha256(convert("user/open", tmp_path / "out")) == expected
+    # it is asked for once, and converted again where that is gone
+    shutil.move(on_the_hub / "open_clip_config.json", tmp_path)
+    assert weights_sha256("user/open") == expected
+    shutil.move(tmp_path / "open_clip_config.json", on_the_hub)
+    shutil.rmtree(tmp_path / "cache")
+    assert weights_sha256("user/open") == expected
 
 
 def test_a_hub_id_that_was_downloaded_in_part(on_the_hub):

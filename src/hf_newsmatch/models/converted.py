@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 
 _VERSION = 1  # goes up when a conversion writes something else
 _MARKER = "open_clip.json"  # in a converted folder, what it was made from
-_ordinary: set[tuple[str, str | None]] = set()
+# What Hub ids and their revisions are in this process, so that the Hub is asked once: a folder, or themselves.
+_known: dict[tuple[str, str | None], str] = {}
 
 
 def is_open_clip(checkpoint: str, revision: str | None = None, offline: bool = False) -> bool:
@@ -27,11 +28,11 @@ def is_open_clip(checkpoint: str, revision: str | None = None, offline: bool = F
             return False
         has_weights = any(folder.glob("model*.safetensors*")) or any(folder.glob("pytorch_model*.bin*"))
         return not (has_weights and _is_dual_encoder(folder / "config.json"))
-    if (checkpoint, revision) in _ordinary:
-        return False
+    if (checkpoint, revision) in _known:
+        return _known[checkpoint, revision] != checkpoint
     config = find_file(checkpoint, "config.json", revision, offline)
     if config is not None and _is_dual_encoder(config):
-        _ordinary.add((checkpoint, revision))  # a Hub id is asked for once
+        _known[checkpoint, revision] = checkpoint
         return False
     return find_file(checkpoint, CONFIG, revision, offline) is not None
 
@@ -62,6 +63,9 @@ def converted(checkpoint: str, revision: str | None = None, offline: bool = Fals
     """
     import datasets
 
+    known = _known.get((checkpoint, revision))
+    if known is not None and _is_whole(Path(known)):
+        return known
     names = {name: find_file(checkpoint, name, revision, offline) for name in (CONFIG, *TOKENIZER)}
     weights = weights_file(checkpoint, revision, offline)
     if weights is None and offline:
@@ -70,16 +74,17 @@ def converted(checkpoint: str, revision: str | None = None, offline: bool = Fals
     made_from = {"version": _VERSION, "weights": weights and sha256(weights), **files}
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "newsmatch" / "open_clip" / key
-    if _is_whole(folder):
-        return str(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):  # of several processes, one converts
-        if not _is_whole(folder):
-            with atomic_path(folder) as temporary:
-                temporary.mkdir()
-                convert_open_clip(checkpoint, temporary, revision, offline=offline)
-                (temporary / _MARKER).write_text(json.dumps(made_from, indent=2) + "\n", encoding="utf-8")
-            logger.info("'%s' was converted from open_clip's layout; the result is in %s.", checkpoint, folder)
+    if not _is_whole(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):  # of several processes, one converts
+            if not _is_whole(folder):
+                with atomic_path(folder) as temporary:
+                    temporary.mkdir()
+                    convert_open_clip(checkpoint, temporary, revision, offline=offline)
+                    (temporary / _MARKER).write_text(json.dumps(made_from, indent=2) + "\n", encoding="utf-8")
+                logger.info("'%s' was converted from open_clip's layout; the result is in %s.", checkpoint, folder)
+    if not Path(checkpoint).is_dir():
+        _known[checkpoint, revision] = str(folder)
     return str(folder)
 
 
