@@ -20,6 +20,7 @@ _EXPORTS = {
     "chronological_slices": "data.splits",
     "chronological_split": "data.splits",
     "contrastive_loss": "training.losses",
+    "convert": "models.conversion",
     "distinct_images": "data.images",
     "drop_unusable": "data.images",
     "embed_images": "retrieval.embeddings",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from .merging.selection import choose_alpha
     from .merging.sweep import sweep_alpha, sweep_towers
     from .metrics import score
+    from .models.conversion import convert
     from .models.loading import load_clip, load_model
     from .retrieval.articles import rank_articles
     from .retrieval.embeddings import embed_images, embed_texts

@@ -497,6 +497,41 @@ class FuseArguments:
 
 
 @dataclass
+class ConvertArguments:
+    """Options of `hf-newsmatch convert`."""
+
+    _argument_group_name = "conversion"
+
+    model_name_or_path: str = field(
+        default="",
+        metadata={
+            "help": "The checkpoint, a folder or a Hub id, in open_clip's layout or transformers'; it may be named"
+            " without the flag."
+        },
+    )
+    model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
+    output_dir: str = field(default="outputs/converted", metadata={"help": "The folder to write."})
+    tokenizer: str | None = field(
+        default=None,
+        metadata={"help": "A folder or Hub id with CLIP's tokenizer, for a checkpoint of open_clip that has none."},
+    )
+    context_length: int | None = field(
+        default=None, metadata={"help": "The tokens that a text may have, more than the model's own, such as 248."}
+    )
+    keep_positions: int | None = field(
+        default=None,
+        metadata={
+            "help": "With --context_length: the first positions that stay what they are, while the others are"
+            " stretched, 20 as in Long-CLIP; by default all stay and stretched ones follow."
+        },
+    )
+
+    def __post_init__(self):
+        if not self.model_name_or_path:
+            raise ValueError("No checkpoint is named; name its folder or Hub id with --model_name_or_path.")
+
+
+@dataclass
 class ReportArguments:
     """Options of `hf-newsmatch report`."""
 

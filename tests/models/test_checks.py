@@ -134,7 +134,7 @@ def test_an_adapter_is_refused(checkpoints, checkpoint, tmp_path):
     ("name", "message"),
     [
         ("modules.json", "is laid out by sentence-transformers; name the CLIP inside it"),
-        ("open_clip_config.json", "is laid out by open_clip; name the same model in transformers' layout"),
+        ("open_clip_model.safetensors", "has weights of open_clip without their open_clip_config.json; put it beside"),
     ],
 )
 def test_other_layouts_are_named(checkpoint, tmp_path, name, message):

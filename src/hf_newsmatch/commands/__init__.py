@@ -9,6 +9,7 @@ COMMANDS = (
     "report",
     "fuse",
     "translate",
+    "convert",
     "push",
     "reproduce",
     "study",

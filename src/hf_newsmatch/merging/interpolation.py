@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from ..errors import NewsMatchError
 from ..models.architectures import CLIP, Architecture, architecture_of
 from ..models.loading import load_config
+from ..models.tensors import write_weights
 from ..models.weights import (
     Weights,
     base_of,
@@ -22,7 +23,6 @@ from ..models.weights import (
     copy_settings,
     open_weights,
     raw_config,
-    write_weights,
 )
 from ..utils.files import atomic_path
 from ..utils.yaml_files import read_yaml

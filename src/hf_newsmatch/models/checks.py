@@ -16,17 +16,15 @@ PREFIX = re.compile(r"^(?:(?:module|_orig_mod|clip)\.)+")
 # Buffers that older versions of transformers saved among the weights.
 _BUFFER = "position_ids"
 ADAPTER_CONFIG = "adapter_config.json"
-_OPEN_CLIP = "is laid out by open_clip; name the same model in transformers' layout, with a config.json of CLIP"
 # Files that tell the layout of another library, and what to do about it.
 _LAYOUTS = {
     "modules.json": "is laid out by sentence-transformers; name the CLIP inside it, such as its folder 0_CLIPModel",
-    "open_clip_config.json": _OPEN_CLIP,
-    "open_clip_model.safetensors": _OPEN_CLIP,
+    "open_clip_model.safetensors": "has weights of open_clip without their open_clip_config.json; put it beside them",
 }
 _OPENAI_EOS = 2  # in the configurations of OpenAI's: the text is read at its highest token
 
 
-def find_file(checkpoint: str, name: str, revision: str | None = None) -> Path | None:
+def find_file(checkpoint: str, name: str, revision: str | None = None, offline: bool = False) -> Path | None:
     """A file of a checkpoint, downloaded when that is a Hub id; `None` when it has none of that name."""
     if Path(checkpoint).is_dir():
         file = Path(checkpoint) / name
@@ -38,6 +36,7 @@ def find_file(checkpoint: str, name: str, revision: str | None = None) -> Path |
             checkpoint,
             name,
             revision=revision,
+            local_files_only=offline,
             _raise_exceptions_for_gated_repo=False,
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,

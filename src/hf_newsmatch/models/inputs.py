@@ -1,6 +1,7 @@
 """Texts and pictures as the towers of a model take them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .architectures import CLIP, Architecture
@@ -58,3 +59,12 @@ def image_inputs(
     """
     made = processor.image_processor(list(pictures), return_tensors="pt", **settings)
     return {name: made[name] for name in architecture.image_inputs}
+
+
+def save_processor(processor: "ProcessorMixin", folder: Path) -> None:
+    """Save a processor, with its tokenizer as it was before it cut or padded any batch."""
+    # a fast tokenizer saves how it last cut and padded a batch, and one that has made none yet saves nothing of it
+    if (backend := getattr(processor.tokenizer, "backend_tokenizer", None)) is not None:
+        backend.no_truncation()
+        backend.no_padding()
+    processor.save_pretrained(folder)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NewsMatchError, explain, first_sentence, shortened
 from .architectures import Architecture, architecture_of
 from .checks import PREFIX, check_end_of_text, check_loaded, other_layout, refuse_adapter, scale_of_one_value
+from .converted import commit_of, converted, is_open_clip
 from .inputs import image_inputs
 
 # PyTorch and transformers' models are imported where they are needed: that takes seconds, and interpolating weights
@@ -30,11 +31,29 @@ _MAX_PIXELS = 8192  # of a side, to which a processor may bring pictures
 _PROCESSOR = "tokenizer or image processor"
 
 
-def resolve_checkpoint(name_or_path: str | Path) -> str:
+def named_checkpoint(name_or_path: str | Path) -> str:
     """The folder or Hub id a user means: `"demo"` is the tiny CLIP inside the package, all else stays as it is."""
     if str(name_or_path) == DEMO_MODEL:
         return str(files("hf_newsmatch") / "demo" / "clip")
     return str(name_or_path)
+
+
+def resolve_checkpoint(name_or_path: str | Path, revision: str | None = None, offline: bool = False) -> str:
+    """The folder or Hub id that is loaded: what a user names, or what it was converted to from open_clip's layout.
+
+    Args:
+        name_or_path (`str` or `Path`):
+            A folder, a Hub id, or `"demo"`.
+        revision (`str`, *optional*):
+            Branch, tag or commit of a Hub id.
+        offline (`bool`, *optional*, defaults to `False`):
+            Whether to look at nothing but this machine for a Hub id.
+
+    Raises:
+        [`NewsMatchError`]: on a checkpoint of open_clip that cannot be converted.
+    """
+    checkpoint = named_checkpoint(name_or_path)
+    return converted(checkpoint, revision, offline) if is_open_clip(checkpoint, revision, offline) else checkpoint
 
 
 def best_device() -> "torch.device":
@@ -46,7 +65,7 @@ def best_device() -> "torch.device":
 
 def is_local(name_or_path: str | Path) -> bool:
     """Whether a checkpoint is a folder on this machine (or the one inside the package) rather than a Hub id."""
-    return Path(resolve_checkpoint(name_or_path)).is_dir()
+    return Path(named_checkpoint(name_or_path)).is_dir()
 
 
 def load_config(name_or_path: str | Path, revision: str | None = None) -> "PreTrainedConfig":
@@ -57,7 +76,7 @@ def load_config(name_or_path: str | Path, revision: str | None = None) -> "PreTr
     """
     from transformers import AutoConfig
 
-    checkpoint = resolve_checkpoint(name_or_path)
+    checkpoint = resolve_checkpoint(name_or_path, revision)
     refuse_adapter(name_or_path, checkpoint, revision)
     try:
         with _explained(name_or_path):
@@ -73,6 +92,8 @@ def load_config(name_or_path: str | Path, revision: str | None = None) -> "PreTr
             raise NewsMatchError(layout) from error
         raise
     _check_sizes(name_or_path, config, architecture)
+    if checkpoint != named_checkpoint(name_or_path):
+        config._commit_hash = commit_of(named_checkpoint(name_or_path), revision)
     return config
 
 
@@ -161,7 +182,7 @@ def build_model(
     import transformers
 
     architecture = architecture_of(config, name_or_path)
-    checkpoint = resolve_checkpoint(name_or_path)
+    checkpoint = resolve_checkpoint(name_or_path, revision)
     # SigLIP has a list of one value by nature
     scale = None if architecture.bias else scale_of_one_value(checkpoint, revision)
     with _explained(name_or_path):
@@ -211,7 +232,7 @@ def load_processor(name_or_path: str | Path, revision: str | None, config: "PreT
     """
     architecture = architecture_of(config, name_or_path)
     with _explained(name_or_path, _PROCESSOR):
-        processor = _read_processor(resolve_checkpoint(name_or_path), revision, architecture)
+        processor = _read_processor(resolve_checkpoint(name_or_path, revision), revision, architecture)
     # a table of embeddings may be padded beyond the vocabulary, but not to twice its size
     size, rows = len(processor.tokenizer), config.text_config.vocab_size
     if not rows / 2 < size <= rows:
@@ -321,6 +342,6 @@ def _said(error: Exception) -> str:
 def no_checkpoint(name_or_path: str | Path, error: Exception) -> str:
     """The sentence for a checkpoint that cannot be read; a name that is no folder may have been meant for either."""
     name, said = shortened(str(name_or_path)), _said(error)
-    if Path(resolve_checkpoint(name_or_path)).exists():
+    if Path(named_checkpoint(name_or_path)).exists():
         return f"No checkpoint of a dual encoder in '{name}': {said}."
     return f"There is neither a folder '{name}' nor a checkpoint of that name on the Hub that can be read ({said})."

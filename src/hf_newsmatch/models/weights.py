@@ -2,17 +2,15 @@
 
 import hashlib
 import json
-import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
-from huggingface_hub import metadata_load, split_state_dict_into_shards_factory
-from safetensors import SafetensorError, safe_open
+from huggingface_hub import metadata_load
 from transformers.utils import (
     SAFE_WEIGHTS_INDEX_NAME,
     SAFE_WEIGHTS_NAME,
@@ -26,7 +24,9 @@ from ..errors import NewsMatchError, first_sentence
 from ..utils.files import is_file_name, sha256
 from .architectures import architecture_of
 from .checks import PREFIX, refuse_adapter
+from .inputs import save_processor
 from .loading import build_model, load_config, no_checkpoint, resolve_checkpoint
+from .tensors import as_array, mapped
 
 # PyTorch takes a second to import and is only needed where a model is
 if TYPE_CHECKING:
@@ -35,21 +35,6 @@ if TYPE_CHECKING:
 
 # Buffers that older versions of transformers saved among the weights: 0, 1, 2 … and no parameters.
 _LEGACY_BUFFER = "position_ids"
-_SIZE = re.compile(r"\d+(\.\d+)?\s*[KMGT]B", re.IGNORECASE)
-# What the safetensors format calls the types of weights and buffers. Its library writes them in this order, wide ones
-# first, so that every tensor is aligned.
-_DTYPES = {
-    "I64": np.dtype(np.int64),
-    "F64": np.dtype(np.float64),
-    "F32": np.dtype(np.float32),
-    "I32": np.dtype(np.int32),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F16": np.dtype(np.float16),
-    "I16": np.dtype(np.int16),
-    "I8": np.dtype(np.int8),
-    "U8": np.dtype(np.uint8),
-    "BOOL": np.dtype(np.bool_),
-}
 _IMAGE_FILES = ("processor_config.json", "preprocessor_config.json")
 _TOKENIZER_FILES = (
     *("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt"),
@@ -106,14 +91,14 @@ def open_weights(name_or_path: str | Path, revision: str | None = None) -> Itera
     Raises:
         [`NewsMatchError`]: when there is no such checkpoint, it is no dual encoder's, or its file is damaged.
     """
-    checkpoint = resolve_checkpoint(name_or_path)
+    checkpoint = resolve_checkpoint(name_or_path, revision)
     refuse_adapter(name_or_path, checkpoint, revision)
     files = weight_files(name_or_path, revision)
     if not files:
         model = build_model(name_or_path, revision, "auto", load_config(name_or_path, revision))
-        yield Weights(str(name_or_path), {name: _as_array(t) for name, t in model.state_dict().items()}, revision)
+        yield Weights(str(name_or_path), {name: as_array(t) for name, t in model.state_dict().items()}, revision)
         return
-    arrays = {PREFIX.sub("", name): array for file in files for name, array in _mapped(file).items()}
+    arrays = {PREFIX.sub("", name): array for file in files for name, array in mapped(file).items()}
     weights = Weights(str(name_or_path), arrays, revision)
     architecture = architecture_of(raw_config(weights), name_or_path)
     temperature = architecture.temperature.name
@@ -130,35 +115,6 @@ def open_weights(name_or_path: str | Path, revision: str | None = None) -> Itera
     yield weights
 
 
-def _mapped(file: Path) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file as views into it; what is written into them stays in memory."""
-    try:
-        with safe_open(file, framework="np"):
-            pass  # the library knows best what a sound file is
-    except SafetensorError as error:
-        raise NewsMatchError(f"{file} is damaged ({error}); download or save it again.") from error
-    content = np.memmap(file, mode="c")
-    begin = 8 + int.from_bytes(content[:8].tobytes(), "little")
-    header = json.loads(content[8:begin].tobytes())
-    header.pop("__metadata__", None)
-    arrays = {}
-    for name, tensor in header.items():
-        if tensor["dtype"] not in _DTYPES:
-            raise NewsMatchError(f"'{name}' in {file} is of type {tensor['dtype']}, which no checkpoint here has.")
-        first, last = (begin + offset for offset in tensor["data_offsets"])
-        values = np.frombuffer(content[first:last], dtype=_DTYPES[tensor["dtype"]])
-        arrays[name] = values.reshape(tensor["shape"])
-    return arrays
-
-
-def _as_array(tensor: "torch.Tensor") -> np.ndarray:
-    import torch
-
-    if tensor.dtype == torch.bfloat16:
-        return tensor.contiguous().view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
-    return tensor.contiguous().numpy()
-
-
 def weight_files(name_or_path: str | Path, revision: str | None = None) -> list[Path]:
     """The safetensors file or shards of a checkpoint, downloaded when it is a Hub id; empty when it has none."""
     return _files_of(name_or_path, revision, SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)
@@ -168,7 +124,7 @@ def _files_of(
     name_or_path: str | Path, revision: str | None, whole: str, index_name: str, offline: bool = False
 ) -> list[Path]:
     """The file named `whole` of a checkpoint, or the shards that the file `index_name` names; empty without both."""
-    checkpoint = resolve_checkpoint(name_or_path)
+    checkpoint = resolve_checkpoint(name_or_path, revision, offline)
     single = _find(checkpoint, whole, revision, offline)
     if single:
         return [single]
@@ -214,7 +170,7 @@ def weights_sha256(name_or_path: str | Path, revision: str | None = None, offlin
     """
     files = _files_of(name_or_path, revision, SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, offline)
     files = files or _files_of(name_or_path, revision, WEIGHTS_NAME, WEIGHTS_INDEX_NAME, offline)
-    checkpoint = resolve_checkpoint(name_or_path)
+    checkpoint = resolve_checkpoint(name_or_path, revision, offline)
     if files and _find(checkpoint, _ADAPTER_FILES[0], revision, offline):
         adapter = (_find(checkpoint, name, revision, offline) for name in _ADAPTER_FILES)
         files += [file for file in adapter if file is not None]
@@ -222,69 +178,6 @@ def weights_sha256(name_or_path: str | Path, revision: str | None = None, offlin
     if len(digests) > 1:
         return hashlib.sha256("".join(digests).encode()).hexdigest()
     return digests[0] if digests else None
-
-
-def write_weights(
-    folder: Path,
-    layout: Mapping[str, np.ndarray],
-    pieces: Callable[[str], Iterable[np.ndarray]],
-    max_shard_size: int | str | None = None,
-) -> None:
-    """Stream weights into safetensors: first the header, then tensor after tensor, as they are made.
-
-    The file is the one that `safetensors.torch.save_file` would write, byte for byte, but no more than a piece of a
-    tensor has to be held.
-
-    Args:
-        folder (`Path`):
-            Where `model.safetensors` goes, or the shards and their index.
-        layout (`Mapping[str, np.ndarray]`):
-            Arrays of the shape and dtype of each tensor; their values do not count.
-        pieces (`Callable`):
-            Gives, for a name, the values of that tensor in order, as flat arrays of its dtype.
-        max_shard_size (`int` or `str`, *optional*):
-            Bytes, or a size such as `"2GB"`, above which a new shard begins; by default all is one file.
-
-    Raises:
-        [`NewsMatchError`]: on a size or dtype that is unknown, or a file that cannot be written.
-    """
-    if max_shard_size is None:
-        max_shard_size = sum(array.nbytes for array in layout.values())
-    elif not (isinstance(max_shard_size, int) or _SIZE.fullmatch(max_shard_size)):
-        raise NewsMatchError(f"max_shard_size takes a size such as 500MB or 2GB, not '{max_shard_size}'.")
-    split = split_state_dict_into_shards_factory(
-        {name: layout[name] for name in sorted(layout)},
-        get_storage_size=lambda array: array.nbytes,
-        filename_pattern="model{suffix}.safetensors",
-        max_shard_size=max_shard_size,
-    )
-    for file, names in split.filename_to_tensors.items():
-        try:
-            _write_file(folder / file, {name: layout[name] for name in names}, pieces)
-        except OSError as error:
-            raise NewsMatchError(f"{folder / file} cannot be written: {error.strerror}.") from error
-    if split.is_sharded:
-        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-        (folder / SAFE_WEIGHTS_INDEX_NAME).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-
-
-def _write_file(file: Path, layout: Mapping[str, np.ndarray], pieces: Callable[[str], Iterable[np.ndarray]]) -> None:
-    header: dict[str, dict[str, Any]] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    places = {dtype: (place, code) for place, (code, dtype) in enumerate(_DTYPES.items())}
-    for name in sorted(layout, key=lambda name: (places[layout[name].dtype][0], name)):
-        array, begin = layout[name], end
-        end += array.nbytes
-        code = places[array.dtype][1]
-        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [begin, end]}
-    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    with open(file, "wb") as stream:
-        stream.write(len(encoded).to_bytes(8, "little") + encoded)
-        for name in list(header)[1:]:
-            for piece in pieces(name):
-                # as bytes, because Python knows no bfloat16
-                stream.write(np.ascontiguousarray(piece).view(np.uint8).data)
 
 
 def copy_settings(weights: Weights, folder: Path, dtype: str | None = None, other: Weights | None = None) -> None:
@@ -328,7 +221,7 @@ def copy_settings(weights: Weights, folder: Path, dtype: str | None = None, othe
 
 def _settings(weights: Weights, names: Iterable[str]) -> dict[str, Path]:
     """Those of some files that a checkpoint has, by name."""
-    checkpoint = resolve_checkpoint(weights.source)
+    checkpoint = resolve_checkpoint(weights.source, weights.revision)
     return {name: file for name in names if (file := _find(checkpoint, name, weights.revision))}
 
 
@@ -343,7 +236,7 @@ def raw_config(weights: Weights) -> dict[str, Any]:
     Raises:
         [`NewsMatchError`]: when there is none, or it is no JSON.
     """
-    file = _find(resolve_checkpoint(weights.source), "config.json", weights.revision)
+    file = _find(resolve_checkpoint(weights.source, weights.revision), "config.json", weights.revision)
     if file is None:
         raise NewsMatchError(f"No checkpoint of a dual encoder in '{weights.source}': it has no config.json.")
     try:
@@ -354,7 +247,7 @@ def raw_config(weights: Weights) -> dict[str, Any]:
 
 def base_of(weights: Weights) -> str | None:
     """What a fine-tuned model came from, as far as that is recorded: in the run, its card or its configuration."""
-    checkpoint = Path(resolve_checkpoint(weights.source))
+    checkpoint = Path(resolve_checkpoint(weights.source, weights.revision))
     for file in (checkpoint / "newsmatch.json", checkpoint.parent / "newsmatch.json"):
         try:
             base = json.loads(file.read_text(encoding="utf-8"))["base_model"]["id"]
@@ -390,11 +283,7 @@ def check_replaceable(folder: str | Path) -> None:
 def save_checkpoint(model: "PreTrainedModel", processor: "ProcessorMixin", folder: Path) -> None:
     """Save an ordinary checkpoint that `from_pretrained` loads, in safetensors alone."""
     model.save_pretrained(folder)
-    # a fast tokenizer saves how it last cut and padded a batch, and one that has made none yet saves nothing of it
-    if (backend := getattr(processor.tokenizer, "backend_tokenizer", None)) is not None:
-        backend.no_truncation()
-        backend.no_padding()
-    processor.save_pretrained(folder)
+    save_processor(processor, folder)
 
 
 def _find(checkpoint: str, name: str, revision: str | None, offline: bool = False) -> Path | None:
