@@ -12,6 +12,14 @@ DEFAULT_TRANSLATION_MODEL = "Helsinki-NLP/opus-mt-de-en"
 MAX_RANK = 100  # the task accepts this many pictures of each article; nothing beyond counts
 RERANKERS = ("none", "dual_softmax", "csls", "querybank", "sinkhorn", "assignment", "neighbours")
 PAPER_DATASETS = ("rt", "tw", "rss")
+DTYPES = ("auto", "bfloat16", "float16", "float32")
+LONG_TEXT = ("truncate", "pool")
+
+_DTYPE_HELP = (
+    "Precision in which texts and pictures are embedded: float32, bfloat16 or float16, or auto for what the machine is"
+    " fast in (bfloat16 on an accelerator or a processor with instructions for it, else float16 on an accelerator and"
+    " float32 on a processor)."
+)
 
 
 # Between the files of one list: records and messages name them in one string.
@@ -424,6 +432,22 @@ class PredictArguments:
     k: int = field(default=100, metadata={"help": "Pictures to rank for each article, at most 100."})
     batch_size: int = field(default=64, metadata={"help": "Texts or pictures of a forward pass."})
     num_workers: int = field(default=0, metadata={"help": "Processes that decode pictures beside this one."})
+    dtype: str = field(default="float32", metadata={"help": _DTYPE_HELP, "choices": list(DTYPES)})
+    torch_compile: bool = field(
+        default=False,
+        metadata={
+            "help": "Compile the towers first. That takes a minute for each model, and on a CPU a C++ compiler; it"
+            " pays for many thousand pictures."
+        },
+    )
+    long_text: str = field(
+        default="truncate",
+        metadata={
+            "help": "What becomes of a text that is longer than the model's context: truncate reads its beginning,"
+            " pool embeds it in pieces, cut at the ends of sentences, and averages their embeddings.",
+            "choices": list(LONG_TEXT),
+        },
+    )
 
     def __post_init__(self):
         _check_least(self, k=1, batch_size=1, num_workers=0)
@@ -577,6 +601,7 @@ class AppArguments:
         default=None, metadata={"help": "With --articles_file and --images: the true pictures, where they are known."}
     )
     k: int = field(default=12, metadata={"help": "Pictures to show of each model."})
+    dtype: str = field(default="float32", metadata={"help": _DTYPE_HELP, "choices": list(DTYPES)})
 
     def __post_init__(self):
         _check_least(self, k=1)

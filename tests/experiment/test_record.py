@@ -70,6 +70,18 @@ def test_what_is_written_is_read_again_and_nothing_is_lost():
     assert written == expected
 
 
+def test_how_a_run_was_embedded_is_kept_where_it_is_not_the_default():
+    made = copy.deepcopy(FIRST_FORMAT)
+    made["runs"]["test"]["zero_shot"] |= {"dtype": "bfloat16", "long_text": "pool", "torch_compile": True}
+    record = Record.from_json(made)
+    run, older = record.runs["test"]["zero_shot"], record.runs["test"]["ensemble"]
+    assert run.embedding == run.plain.embedding
+    assert run.plain != RunRecord("aa"), "a re-ranking of it is not one of a run in float32"
+    assert older.embedding == {"dtype": None, "torch_compile": None, "long_text": None}
+    written = record.to_json()["runs"]["test"]
+    assert written == made["runs"]["test"]
+
+
 def test_what_has_not_come_so_far_is_not_written():
     first = {name: FIRST_FORMAT[name] for name in ("base_model", "data", "recipe")}
     written = Record.from_json(first).to_json()

@@ -3,9 +3,20 @@
 import json
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
-from hf_newsmatch import ContrastiveTrainingArguments, experiment, load_articles, read_predictions, score
+from hf_newsmatch import (
+    ContrastiveTrainingArguments,
+    embed_images,
+    embed_texts,
+    experiment,
+    load_articles,
+    load_model,
+    rank,
+    read_predictions,
+    score,
+)
 from hf_newsmatch.configs import (
     CardArguments,
     DataArguments,
@@ -16,7 +27,10 @@ from hf_newsmatch.configs import (
     PushArguments,
     TranslateArguments,
 )
+from hf_newsmatch.data.text import article_texts
+from hf_newsmatch.experiment import prediction
 from hf_newsmatch.experiment.publishing import collect_uploads
+from hf_newsmatch.models import precision
 from tests.utils.news import write_news_folder
 
 
@@ -97,3 +111,46 @@ def test_translate(tmp_path, marian, capsys):
     assert (made.articles, made.report.sentences, made.report.kept) == (1, 2, [])
     assert load_articles(made.file)["title"][:] == ["The train stands in Cologne."]
     assert capsys.readouterr().out == ""
+
+
+def test_predict_records_how_it_embedded_and_comparisons_warn(trained, caplog, monkeypatch):
+    run = trained.experiment
+    data, layout = run.data(), run.layout
+    names = [name for name in ("zero_shot", "fine_tuned", "wise_ft") if run.has_model(name)]
+    experiment.predict(run, data, PredictArguments(runs=names, rerank=["csls"]))
+    whole = {name: layout.run("test", name).read_bytes() for name in names}
+    entry = json.loads(layout.record.read_text())["runs"]["test"]["zero_shot"]
+    assert set(entry) == {"model_sha256", "file_sha256"}, "the defaults are left out"
+    assert layout.run("test", "fine_tuned+csls").exists()
+
+    # again, in float32 by its name: the same bytes, and re-rankings stay
+    experiment.predict(run, data, PredictArguments(runs=names, dtype="float32"))
+    assert {name: layout.run("test", name).read_bytes() for name in names} == whole
+    assert "fine_tuned+csls" in run.record.runs["test"]
+
+    monkeypatch.setattr(precision, "cpu_flags", lambda: frozenset({"amx_bf16"}))
+    monkeypatch.setattr(prediction, "best_device", lambda: torch.device("cpu"))
+    experiment.predict(run, data, PredictArguments(runs=["fine_tuned"], dtype="auto", long_text="pool"))
+    written = experiment.Experiment.open(run.output_dir).record.runs["test"]
+    assert (written["fine_tuned"].dtype, written["fine_tuned"].long_text) == ("bfloat16", "pool")
+    assert "fine_tuned+csls" not in written, "it ranked other embeddings again"
+    caplog.clear()
+    run.rankings("test")
+    (warning,) = caplog.messages
+    assert "fine_tuned with dtype bfloat16, long_text pool)" in warning
+    assert "(zero_shot, " in warning
+    assert "csls with the defaults; fine_tuned" in warning
+
+    # the scores are those of plain calls in the same precision
+    model, processor = load_model(run.checkpoint("fine_tuned"), dtype=torch.bfloat16)
+    texts = embed_texts(model, processor, article_texts(data.splits["test"].articles), long_text="pool")
+    images = embed_images(model, processor, data.splits["test"].images["image"])
+    ids = data.splits["test"].articles["article_id"][:], data.splits["test"].images["image_id"][:]
+    assert read_predictions(layout.run("test", "fine_tuned")).image_ids == rank(texts, images, *ids, 100).image_ids
+
+    # all of them by the same settings again: no warning
+    experiment.predict(run, data, PredictArguments(runs=names, dtype="bfloat16", long_text="pool", rerank=["csls"]))
+    caplog.clear()
+    run.rankings("test")
+    assert not caplog.messages
+    assert run.record.runs["test"]["zero_shot+csls"].embedding == run.record.runs["test"]["zero_shot"].embedding

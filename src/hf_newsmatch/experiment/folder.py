@@ -295,11 +295,13 @@ class Experiment(ModelStore):
         rerank: Mapping[str, Any] | None = None,
         weight: float | None = None,
         model_sha256: str | None = None,
+        embedding: Mapping[str, Any] | None = None,
     ) -> None:
         """Record the weights and settings that a prediction file was made with, and keep what scoring it needs.
 
         `rerank` says how a run of [`reranked`] was made, `weight` is that of an ensemble, `model_sha256` the weights
-        that ranked, by default those that are there. When a plain run comes from other weights or settings than
+        that ranked, by default those that are there, `embedding` the settings of [`EmbeddedRuns`] that are not the
+        defaults. When a plain run comes from other weights or settings than
         before, its re-rankings are removed: they would pass for this one's.
 
         Raises:
@@ -310,7 +312,7 @@ class Experiment(ModelStore):
             raise NewsMatchError(f"The model of {run} was replaced while it ranked; run `hf-newsmatch predict` again.")
         file = self.layout.run(split, run)
         hashed = sha256(file) if file.is_file() else None
-        entry = RunRecord(found, weight, None if rerank is None else dict(rerank), hashed)
+        entry = RunRecord(found, weight, None if rerank is None else dict(rerank), hashed, **(embedding or {}))
 
         def register(record: Record) -> None:
             _write_columns(self.layout.candidates(split), image_id=part.images["image_id"])
@@ -351,6 +353,8 @@ class Experiment(ModelStore):
                     " `hf-newsmatch predict` again."
                 )
             _check_written(self.layout.run(split, run), made[run].file_sha256)
+        if note := _embedded_otherwise(split, made):
+            logger.warning(note)
         order = sorted(made, key=lambda run: (RUNS.index(plain(run)), run != plain(run)))
         return {run: read_predictions(self.layout.run(split, run)) for run in order}
 
@@ -407,6 +411,21 @@ def reranked(run: str, method: str) -> str:
 def plain(run: str) -> str:
     """The run whose model a run has: itself, or the one that it ranks again."""
     return run.partition(RERANKED)[0]
+
+
+def _embedded_otherwise(split: str, made: Mapping[str, RunRecord]) -> str | None:
+    """A warning where the runs of a split were embedded by different settings; `None` where they were not."""
+    by_setting: dict[str, list[str]] = {}
+    for run in made:
+        given = (f"{name} {value}" for name, value in made[run].embedding.items() if value is not None)
+        by_setting.setdefault(", ".join(given) or "the defaults", []).append(run)
+    if len(by_setting) < 2:
+        return None
+    said = "; ".join(f"{', '.join(runs)} with {setting}" for setting, runs in by_setting.items())
+    return (
+        f"The runs of the {split} split were embedded in different ways, which may be part of their differences"
+        f" ({said}); run `hf-newsmatch predict` again for all of them."
+    )
 
 
 def _check_written(file: Path, recorded: str | None) -> None:

@@ -18,6 +18,7 @@ from ..data.images import undecoded
 from ..data.text import article_texts
 from ..errors import NewsMatchError
 from ..models.loading import best_device, load_model
+from ..models.precision import compile_towers, embedding_dtype, prepare_model
 from ..retrieval.embeddings import embed_images, embed_texts
 from ..retrieval.fusion import ensemble
 from ..retrieval.predictions import write_predictions
@@ -48,8 +49,18 @@ class EmbeddedRuns:
             The fine-tuned model's share in the run `ensemble`.
         folder (`str` or `Path`, *optional*):
             Where embeddings are kept, too, as safetensors; only in memory by default.
+        dtype (`str`, *optional*, defaults to `"float32"`):
+            The precision to embed in, one of `DTYPES`; see [`embedding_dtype`].
+        torch_compile (`bool`, *optional*, defaults to `False`):
+            Whether to compile the towers; see [`compile_towers`].
+        long_text (`str`, *optional*, defaults to `"truncate"`):
+            What becomes of texts beyond the context, one of `LONG_TEXT`; see [`embed_texts`].
         sizes (`int`):
             `batch_size` and `num_workers` of [`embed_images`].
+
+    Attributes:
+        settings (`dict[str, Any]`):
+            Those of `dtype`, `torch_compile` and `long_text` that are not the default, as the record has them.
     """
 
     def __init__(
@@ -58,8 +69,19 @@ class EmbeddedRuns:
         data: Corpus,
         ensemble_weight: float = 0.5,
         folder: str | Path | None = None,
+        *,
+        dtype: str = "float32",
+        torch_compile: bool = False,
+        long_text: str = "truncate",
         **sizes: int,
     ):
+        self.settings: dict[str, Any] = {}
+        if (found := embedding_dtype(dtype, best_device())) != "float32":
+            self.settings["dtype"] = found
+        if torch_compile:
+            self.settings["torch_compile"] = True
+        if long_text != "truncate":
+            self.settings["long_text"] = long_text
         self.experiment, self.ensemble_weight, self.sizes = experiment, ensemble_weight, sizes
         self.splits: dict[str, Split] = {"train": linked_split(data.train), **data.splits}
         self.folder = None if folder is None else Path(folder)
@@ -154,9 +176,13 @@ class EmbeddedRuns:
                 raise NewsMatchError(
                     f"The model of {run} was replaced while it was read; run `hf-newsmatch predict` again."
                 )
-            self._loaded = run, (model.to(best_device()), processor)
+            model = prepare_model(model, self.settings.get("dtype", "float32"), best_device())
+            if self.settings.get("torch_compile"):
+                compile_towers(model)
+            self._loaded = run, (model, processor)
         if kind == "texts":
-            return embed_texts(*self._loaded[1], self._read(split))
+            long_text = self.settings.get("long_text", "truncate")
+            return embed_texts(*self._loaded[1], self._read(split), long_text=long_text)
         images = undecoded(self.splits[split].images)["image"]
         return embed_images(*self._loaded[1], images, **self.sizes)
 
@@ -167,6 +193,8 @@ class EmbeddedRuns:
         found, data = self.splits[split], self.experiment.record.data
         ids = (found.articles["article_id"] if kind == "texts" else found.images["image_id"])[:]
         made_of = [self.experiment.model_sha256(run), dataclasses.asdict(data), ids]
+        if self.settings:
+            made_of.append(self.settings)
         name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
         file = self.folder / f"{run}-{split}-{kind}-{name}.safetensors"
         if not file.is_file():
@@ -248,15 +276,25 @@ def predict(experiment: Experiment, data: Corpus, args: PredictArguments | None 
     if note := experiment.same_models(runs):
         logger.warning(note)
     embedded = EmbeddedRuns(
-        experiment, data, args.ensemble_weight, batch_size=args.batch_size, num_workers=args.num_workers
+        experiment,
+        data,
+        args.ensemble_weight,
+        dtype=args.dtype,
+        torch_compile=args.torch_compile,
+        long_text=args.long_text,
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
     )
+    if args.dtype == "auto":
+        logger.info("Texts and pictures are embedded in %s.", embedded.settings.get("dtype", "float32"))
     made = []
 
     def write(run: str, split: str, ranking: Ranking, rerank: dict[str, Any] | None = None) -> None:
         weight = args.ensemble_weight if plain(run) == "ensemble" else None
         with experiment.locked():  # the file and its entry are one
             file = write_predictions(ranking, experiment.layout.run(split, run))
-            experiment.register_run(split, run, data.splits[split], rerank, weight, embedded.model_sha256(plain(run)))
+            weights = embedded.model_sha256(plain(run))
+            experiment.register_run(split, run, data.splits[split], rerank, weight, weights, embedded.settings)
         made.append(Prediction(file, split, run, len(ranking), len(data.splits[split].images)))
         logger.info("%s: %d articles, %d candidate pictures.", file, made[-1].articles, made[-1].candidates)
 

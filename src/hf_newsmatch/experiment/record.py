@@ -196,17 +196,29 @@ class InterpolatedRecord:
 
 @dataclass
 class RunRecord:
-    """A prediction file: the weights it was made with, the ensemble's weight, its re-ranking and its own hash."""
+    """A prediction file: the weights it was made with, the ensemble's weight, its re-ranking and its own hash.
+
+    How its texts and pictures were embedded is there where that is not the default: in float32, without compilation,
+    and with texts cut at the context.
+    """
 
     model_sha256: str | None
     weight: float | None = field(default=None, metadata=_LATER)
     rerank: dict[str, Any] | None = field(default=None, metadata=_LATER)
     file_sha256: str | None = field(default=None, metadata=_LATER)
+    dtype: str | None = field(default=None, metadata=_LATER)
+    torch_compile: bool | None = field(default=None, metadata=_LATER)
+    long_text: str | None = field(default=None, metadata=_LATER)
 
     @property
     def plain(self) -> "RunRecord":
         """What it was made of, without a re-ranking."""
-        return RunRecord(self.model_sha256, self.weight)
+        return RunRecord(self.model_sha256, self.weight, **self.embedding)
+
+    @property
+    def embedding(self) -> dict[str, Any]:
+        """The settings by which its texts and pictures were embedded."""
+        return {"dtype": self.dtype, "torch_compile": self.torch_compile, "long_text": self.long_text}
 
 
 @dataclass

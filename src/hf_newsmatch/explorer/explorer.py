@@ -68,6 +68,8 @@ class Explorer:
             Article id to the id of its true picture, as far as it is known.
         text_fields (`Sequence[str]`, *optional*, defaults to `("title", "text")`):
             The columns that make up what CLIP reads.
+        dtype (`str`, *optional*, defaults to `"float32"`):
+            The precision to embed in, one of `DTYPES`.
     """
 
     def __init__(
@@ -77,8 +79,9 @@ class Explorer:
         articles: Dataset | None = None,
         gold: Mapping[str, str] | None = None,
         text_fields: Sequence[str] = DEFAULT_TEXT_FIELDS,
+        dtype: str = "float32",
     ):
-        self.models, self.image_ids = models, images["image_id"][:]
+        self.models, self.image_ids, self._dtype = models, images["image_id"][:], dtype
         self._images = undecoded(images)["image"]
         self._places = {image_id: place for place, image_id in enumerate(self.image_ids)}
         self.texts, self.titles = [], []
@@ -155,7 +158,7 @@ class Explorer:
 
     def _load(self, alpha: float) -> tuple[NewsMatcher, torch.Tensor]:
         checkpoint = self.models.checkpoint(alpha)
-        matcher = NewsMatcher.from_pretrained(*checkpoint)
+        matcher = NewsMatcher.from_pretrained(*checkpoint, dtype=self._dtype)
         weights, embeds = self._embeds.get(alpha, (None, None))
         # embeddings outlive their model, which may be another when it is loaded again
         if embeds is None or weights != weights_sha256(*checkpoint):
@@ -206,14 +209,14 @@ def open_explorer(args: AppArguments) -> Explorer:
         )
         part, _ = load_test_split(data_args)
     if part is not None:
-        return Explorer(models, part.images, part.articles, part.gold, experiment.text_fields)
+        return Explorer(models, part.images, part.articles, part.gold, experiment.text_fields, args.dtype)
     if not args.images:
         raise NewsMatchError("No pictures are named: give --images.")
     images = load_images(args.images)
     images = drop_unusable(images, check_pictures(images))
     if not len(images):
         raise NewsMatchError(f"None of the pictures of {args.images} is usable.")
-    return Explorer(models, images)
+    return Explorer(models, images, dtype=args.dtype)
 
 
 def _run(output_dir: str) -> Experiment:

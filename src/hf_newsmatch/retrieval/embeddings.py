@@ -1,6 +1,6 @@
 """Unit-length embeddings of texts and pictures."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,9 +8,13 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
+from ..configs import LONG_TEXT
 from ..data.images import open_picture
+from ..errors import NewsMatchError
 from ..models.architectures import CLIP, Architecture, architecture_of
 from ..models.inputs import cased, image_inputs, text_inputs
+from ..models.precision import explained_compilation
+from .long_texts import Piece, long_pieces
 
 
 @torch.no_grad()
@@ -20,6 +24,7 @@ def embed_texts(
     texts: Sequence[str],
     batch_size: int = 256,
     progress: bool = True,
+    long_text: str = "truncate",
 ) -> torch.Tensor:
     """Embed texts, each distinct text once, in batches of similar length that are padded as the model needs it.
 
@@ -29,23 +34,39 @@ def embed_texts(
         processor (`ProcessorMixin`):
             Of the same checkpoint.
         texts (`Sequence[str]`):
-            The texts to embed; cut at the tokenizer's `model_max_length`.
+            The texts to embed; the context is the tokenizer's `model_max_length`.
         batch_size (`int`, *optional*, defaults to 256):
             Texts in a forward pass.
         progress (`bool`, *optional*, defaults to `True`):
             Show a progress bar.
+        long_text (`str`, *optional*, defaults to `"truncate"`):
+            What becomes of a text that is longer than the context. `"truncate"` reads its beginning. `"pool"` cuts it
+            at the ends of sentences into pieces that fit (see [`pieces_within`]) and takes the mean of their
+            unit-length embeddings, weighted by their tokens and scaled to length 1 again.
 
     Returns:
         `torch.Tensor` of shape `(len(texts), d)`, float32 on the CPU, each row of length 1.
     """
+    if long_text not in LONG_TEXT:
+        raise NewsMatchError(f"long_text is one of {', '.join(LONG_TEXT)}, not '{long_text}'.")
     model.eval()
+    architecture = architecture_of(model.config)
+    pieces = long_pieces(processor, texts, architecture) if long_text == "pool" else {}
+    parts = [part.text for text in texts for part in pieces.get(text, (Piece(text, 1),))]
     rows: dict[str, torch.Tensor] = {}
-    with tqdm(total=len(set(texts)), desc="Embedding texts", unit="text", disable=not progress) as bar:
-        for batch in text_batches(processor, texts, batch_size, architecture_of(model.config)):
-            embeds = model.get_text_features(**_to(model, batch["inputs"])).pooler_output
+    with tqdm(total=len(set(parts)), desc="Embedding texts", unit="text", disable=not progress) as bar:
+        for batch in text_batches(processor, parts, batch_size, architecture):
+            with explained_compilation():
+                embeds = model.get_text_features(**_to(model, batch["inputs"])).pooler_output
             rows.update(zip(batch["texts"], unit_length(embeds)))
             bar.update(len(batch["texts"]))
-    return _stack(model, [rows[text] for text in texts])
+    whole = {text: _pooled(rows, found) for text, found in pieces.items()}
+    return _stack(model, [whole[text] if text in whole else rows[text] for text in texts])
+
+
+def _pooled(rows: Mapping[str, torch.Tensor], pieces: Sequence[Piece]) -> torch.Tensor:
+    """The embedding of a text by those of its pieces."""
+    return unit_length(sum(piece.tokens * rows[piece.text] for piece in pieces))
 
 
 @torch.no_grad()
@@ -83,7 +104,8 @@ def embed_images(
     rows: list[torch.Tensor] = []
     with tqdm(total=len(images), desc="Embedding pictures", unit="picture", disable=not progress) as bar:
         for batch in image_batches(processor, images, batch_size, num_workers, architecture_of(model.config)):
-            embeds = model.get_image_features(**_to(model, batch)).pooler_output
+            with explained_compilation():
+                embeds = model.get_image_features(**_to(model, batch)).pooler_output
             rows += unit_length(embeds)
             bar.update(len(embeds))
     return _stack(model, rows)

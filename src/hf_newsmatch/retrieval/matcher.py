@@ -16,6 +16,7 @@ from ..hub.push import check_repo_id, push
 from ..hub.templates import render
 from ..models.architectures import architecture_of
 from ..models.loading import best_device, load_model
+from ..models.precision import compile_towers, embedding_dtype, prepare_model
 from ..models.weights import check_replaceable, save_checkpoint
 from ..utils.files import atomic_path
 from .embeddings import embed_images, embed_texts
@@ -46,7 +47,13 @@ class NewsMatcher:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path, revision: str | None = None, device: str | torch.device | None = None
+        cls,
+        name_or_path: str | Path,
+        revision: str | None = None,
+        device: str | torch.device | None = None,
+        *,
+        dtype: str | torch.dtype = "float32",
+        torch_compile: bool = False,
     ) -> "NewsMatcher":
         """The matcher of a checkpoint.
 
@@ -57,12 +64,21 @@ class NewsMatcher:
                 Branch, tag or commit of a Hub id, such as the branch `"alpha-0.40"`.
             device (`str` or `torch.device`, *optional*):
                 The device to embed on; by default the accelerator, when there is one.
+            dtype (`str` or `torch.dtype`, *optional*, defaults to `"float32"`):
+                The precision to embed in; `"auto"` takes what the device is fast in, see [`embedding_dtype`].
+            torch_compile (`bool`, *optional*, defaults to `False`):
+                Whether to compile the towers; see [`compile_towers`].
 
         Raises:
             [`NewsMatchError`]: when there is no such checkpoint, or it is no dual encoder that is known.
         """
+        device = torch.device(device or best_device())
+        name = embedding_dtype(dtype, device)
         model, processor = load_model(name_or_path, revision)
-        return cls(model.to(device or best_device()), processor)
+        model = prepare_model(model, name, device)
+        if torch_compile:
+            compile_towers(model)
+        return cls(model, processor)
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Save the model, in safetensors, and its processor as an ordinary checkpoint that `from_pretrained` loads.
@@ -142,9 +158,11 @@ class NewsMatcher:
             refuse_private(files, [folder, source.parent], token)
             return push([Upload(revision, files)], repo_id, private, token)
 
-    def embed_texts(self, texts: Sequence[str], batch_size: int = 256, progress: bool = False) -> torch.Tensor:
-        """Unit-length embeddings of texts, of shape `(texts, d)`, float32 on the CPU."""
-        return embed_texts(self.model, self.processor, texts, batch_size, progress)
+    def embed_texts(
+        self, texts: Sequence[str], batch_size: int = 256, progress: bool = False, long_text: str = "truncate"
+    ) -> torch.Tensor:
+        """Unit-length embeddings of texts, of shape `(texts, d)`, float32 on the CPU; see [`embed_texts`]."""
+        return embed_texts(self.model, self.processor, texts, batch_size, progress, long_text)
 
     def embed_images(
         self, images: Sequence[Any], batch_size: int = 64, num_workers: int = 0, progress: bool = True
@@ -161,6 +179,7 @@ class NewsMatcher:
         images: Sequence[Any] | Mapping[str, Any] | torch.Tensor,
         k: int = 10,
         image_ids: Sequence[str] | None = None,
+        long_text: str = "truncate",
     ) -> Ranking:
         """Rank pictures for each text by cosine similarity, best first.
 
@@ -174,6 +193,8 @@ class NewsMatcher:
                 How many pictures to rank for each text, at most as many as there are.
             image_ids (`Sequence[str]`, *optional*):
                 The ids of the pictures, one each.
+            long_text (`str`, *optional*, defaults to `"truncate"`):
+                What becomes of a text that is longer than the context; see [`embed_texts`].
 
         Returns:
             [`Ranking`]: `article_ids`, and for each of them `image_ids` and `scores`.
@@ -198,7 +219,7 @@ class NewsMatcher:
             image_ids = [_image_id(image, place) for place, image in enumerate(images)]
         if not isinstance(images, torch.Tensor):
             images = self.embed_images(images, progress=len(images) > 64)
-        return rank(self.embed_texts(texts), images, article_ids, image_ids, k)
+        return rank(self.embed_texts(texts, long_text=long_text), images, article_ids, image_ids, k)
 
 
 def _image_id(image: Any, place: int) -> str:
