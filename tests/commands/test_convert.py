@@ -34,7 +34,7 @@ def test_a_checkpoint_is_converted_and_stretched(run, tmp_path, checkpoints):
         ([], "No checkpoint is named; name its folder or Hub id with --model_name_or_path."),
         (["nowhere"], "There is neither a folder 'nowhere' nor a checkpoint of that name on the Hub"),
         (["demo"], "'demo' is a checkpoint of transformers already"),
-        (["demo", "--context_length", CONTEXT], "positions; name a longer --context_length"),
+        (["demo", "--context_length", CONTEXT], "tokens; name a longer --context_length"),
         (["demo", "--keep_positions", 20], "--keep_positions belongs to --context_length"),
     ],
 )

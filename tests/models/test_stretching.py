@@ -125,6 +125,21 @@ def test_models_that_were_stretched_alike_interpolate(tiny, tmp_path, keep):
         interpolate(ends[0], longer[1], 0.4, tmp_path / "none")
 
 
+def test_a_tokenizer_that_cuts_before_the_positions_end(tiny, tmp_path):
+    """Its limit alone is raised, as far as the positions go."""
+    folder = tiny("vision-text-dual-encoder")
+    processor = AutoProcessor.from_pretrained(folder)
+    processor.tokenizer.model_max_length = 10
+    processor.save_pretrained(folder)
+    old = load_file(folder / "model.safetensors")
+    for length in (15, CONTEXT):
+        longer = convert(folder, tmp_path / "long", context_length=length)
+        assert load_model(longer)[1].tokenizer.model_max_length == length
+        new = load_file(longer / "model.safetensors")
+        assert all(torch.equal(new[name], old[name]) for name in old)
+    assert load_model(convert(folder, tmp_path / "long", context_length=30))[1].tokenizer.model_max_length == 30
+
+
 def test_converted_and_stretched_at_once(tmp_path):
     theirs = write_open_clip(tmp_path / "theirs")
     folder = convert(tmp_path / "theirs", tmp_path / "long", context_length=LONGER)
@@ -139,7 +154,7 @@ def test_converted_and_stretched_at_once(tmp_path):
         ("siglip", {"context_length": 90}, "SigLIP, which reads every text padded to its whole context"),
         ("tipsv2", {"context_length": 90}, "TIPSv2, which reads every text padded"),
         ("align", {"context_length": 90}, "trained with texts of 64 tokens"),
-        ("clip", {"context_length": CONTEXT}, f"has {CONTEXT} positions; name a longer --context_length"),
+        ("clip", {"context_length": CONTEXT}, f"reads texts of {CONTEXT} tokens; name a longer --context_length"),
         ("clip", {"context_length": 10**6}, "up to 8192, not 1000000"),
         ("clip", {"context_length": 90, "keep_positions": 0}, f"must lie between 1 and {CONTEXT - 2}"),
         ("clip", {"context_length": 90, "keep_positions": CONTEXT}, "without it, all of them stay"),

@@ -75,24 +75,27 @@ def stretch_checkpoint(
     # a padding token or more of the table lie before the first position
     positions = _positions(name_or_path, config)
     before = config.text_config.max_position_embeddings - positions
-    if not positions < context <= MAX_CONTEXT:
+    processor = load_processor(name_or_path, revision, config)
+    # some tokenizers cut before the positions end
+    limit = processor.tokenizer.model_max_length
+    if not limit < context <= MAX_CONTEXT:
         raise NewsMatchError(
-            f"The text tower of '{name_or_path}' has {positions} positions; name a longer --context_length, up to"
-            f" {MAX_CONTEXT}, not {context}."
+            f"'{name_or_path}' reads texts of {limit} tokens; name a longer --context_length, up to {MAX_CONTEXT}, not"
+            f" {context}."
         )
     if keep is not None and not 1 <= keep <= positions - 2:
         raise NewsMatchError(
             f"--keep_positions must lie between 1 and {positions - 2} with the {positions} positions of"
             f" '{name_or_path}', not at {keep}; without it, all of them stay."
         )
-    processor = load_processor(name_or_path, revision, config)
     with open_weights(name_or_path, revision) as weights:
-        name = _table(weights, config)
         arrays = dict(weights.arrays)
-        stretched = stretch_positions(arrays[name][before:], context, keep)
-        arrays[name] = np.concatenate([arrays[name][:before], stretched])
+        if context > positions:
+            name = _table(weights, config)
+            stretched = stretch_positions(arrays[name][before:], context, keep)
+            arrays[name] = np.concatenate([arrays[name][:before], stretched])
+            config.text_config.max_position_embeddings = context + before
         write_weights(folder, arrays, lambda weight: [arrays[weight].reshape(-1)])
-    config.text_config.max_position_embeddings = context + before
     config.save_pretrained(folder)
     processor.tokenizer.model_max_length = context
     save_processor(processor, folder)
