@@ -486,8 +486,8 @@ COMPATIBLE = {
 }
 
 
-# flags that the first version did not have
-LATER = {"several_pictures", "model_languages"}
+# flags that the first version did not have, or not with this dataclass
+LATER = {"several_pictures", "model_languages", "dtype", "torch_compile", "long_text"}
 
 
 @pytest.mark.parametrize("dataclass_type", COMPATIBLE, ids=lambda value: getattr(value, "__name__", "training"))
@@ -500,7 +500,7 @@ def test_flags_of_the_first_version_parse_to_the_same(dataclass_type, way, tmp_p
     (parsed,) = parse(*argv, types=(dataclass_type,))
     assert {name: getattr(parsed, name) for name in values} == values
     if not isinstance(dataclass_type, str):
-        assert set(values) == {item.name for item in fields(dataclass_type)} - LATER
+        assert set(values) == {item.name for item in fields(dataclass_type)} - (LATER - set(values))
     else:
         assert type(parsed) is ContrastiveTrainingArguments
 

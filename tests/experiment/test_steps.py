@@ -148,6 +148,13 @@ def test_predict_records_how_it_embedded_and_comparisons_warn(trained, caplog, m
     ids = data.splits["test"].articles["article_id"][:], data.splits["test"].images["image_id"][:]
     assert read_predictions(layout.run("test", "fine_tuned")).image_ids == rank(texts, images, *ids, 100).image_ids
 
+    compiled = []
+    monkeypatch.setattr(prediction, "compile_towers", compiled.append)
+    experiment.predict(run, data, PredictArguments(runs=["zero_shot"], splits=["test"], torch_compile=True))
+    assert len(compiled) == 1
+    assert run.record.runs["test"]["zero_shot"].torch_compile is True
+    assert layout.run("test", "zero_shot").read_bytes() == whole["zero_shot"], "nothing was compiled in this test"
+
     # all of them by the same settings again: no warning
     experiment.predict(run, data, PredictArguments(runs=names, dtype="bfloat16", long_text="pool", rerank=["csls"]))
     caplog.clear()

@@ -90,6 +90,14 @@ def test_the_ranking_is_that_of_plain_transformers(experiment, checkpoints, alph
     assert [hit.image_id for hit in hits if hit.true] == [true]
 
 
+def test_another_precision(experiment):
+    text = opened(experiment).texts[0]
+    shown, half = (opened(experiment, dtype=dtype).rank(text, 0.0, 5) for dtype in ("float32", "bfloat16"))
+    whole, rounded = ({hit.image_id: hit.score for hit in hits} for hits in (shown, half))
+    assert whole != rounded, "it was computed in half precision"
+    assert all(abs(whole[name] - rounded[name]) < 0.03 for name in whole.keys() & rounded.keys())
+
+
 def test_equal_scores_are_ranked_by_place_and_nothing_is_sorted_whole(experiment, monkeypatch):
     shown = opened(experiment)
     true = shown.image_ids[-1]

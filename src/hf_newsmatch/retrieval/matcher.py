@@ -65,7 +65,8 @@ class NewsMatcher:
             device (`str` or `torch.device`, *optional*):
                 The device to embed on; by default the accelerator, when there is one.
             dtype (`str` or `torch.dtype`, *optional*, defaults to `"float32"`):
-                The precision to embed in; `"auto"` takes what the device is fast in, see [`embedding_dtype`].
+                The precision to embed in; `"auto"` takes what the device is fast in, see [`embedding_dtype`]. What
+                is saved or pushed then is in this precision, too.
             torch_compile (`bool`, *optional*, defaults to `False`):
                 Whether to compile the towers; see [`compile_towers`].
 
