@@ -4,11 +4,13 @@ import re
 from fnmatch import fnmatchcase
 
 import pytest
+import sentencepiece
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, SiglipModel, SiglipProcessor, SiglipTokenizer
 
-from hf_newsmatch import NewsMatchError, embed_images, embed_texts, load_clip, load_model
+from hf_newsmatch import NewsMatchError, embed_images, embed_texts, interpolate, load_clip, load_model
+from hf_newsmatch.hub.files import checkpoint_files
 from hf_newsmatch.models.architectures import ARCHITECTURES, CLIP, architecture_of
 from tests.utils.architectures import MAKERS, make_tiny
 from tests.utils.news import CONTEXT, make_picture
@@ -143,3 +145,31 @@ def test_a_tower_without_positions_goes_by_its_tokenizer(tmp_path):
     assert entry.text_length(model.config, 10**30) == CONTEXT
     del model.config.text_config.max_position_embeddings
     assert entry.text_length(model.config, 17) == 17
+
+
+def test_the_sentencepiece_tokenizer_of_siglip(tmp_path):
+    """Which earlier checkpoints have, in place of SigLIP 2's; it drops punctuation, and needs protobuf."""
+    lines = [f"storm closes the harbour and the stadium wins a goal {number}" for number in range(300)]
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    ids = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "lines.txt"), model_prefix=str(tmp_path / "spiece"), vocab_size=60, **ids
+    )
+    tokenizer = SiglipTokenizer(str(tmp_path / "spiece.model"), model_max_length=CONTEXT)
+    tiny, processor = make_tiny("siglip")
+    tiny.config.text_config.vocab_size = len(tokenizer)
+    model = SiglipModel(tiny.config).eval()
+    model.save_pretrained(tmp_path / "model")
+    SiglipProcessor(processor.image_processor, tokenizer).save_pretrained(tmp_path / "model")
+    texts = ["STORM closes, the harbour!", "", "goal"]
+    loaded, own = load_model(tmp_path / "model")
+    assert type(own.tokenizer) is SiglipTokenizer
+    ours = embed_texts(loaded, own, texts, progress=False)
+    tokens = tokenizer(texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = model.get_text_features(input_ids=tokens.input_ids).pooler_output
+    assert (ours - torch.nn.functional.normalize(expected, dim=-1)).abs().max() < 1e-5
+    # and its files go along
+    folder = interpolate(tmp_path / "model", tmp_path / "model", 0.5, tmp_path / "wise_ft")
+    assert torch.equal(embed_texts(*load_model(folder), texts, progress=False), ours)
+    assert "spiece.model" in checkpoint_files(folder) or "tokenizer.json" in checkpoint_files(folder)

@@ -105,6 +105,22 @@ def test_an_index_of_shards_names_files_beside_it(checkpoints, tmp_path, index):
         pass
 
 
+def test_a_vocabulary_and_its_merges_are_a_tokenizer(checkpoints, tmp_path):
+    """As OpenAI's own checkpoints have it beside, or in place of, tokenizer.json."""
+    for name in ("zero_shot", "fine_tuned"):
+        shutil.copytree(checkpoints / name, tmp_path / name)
+        content = json.loads((tmp_path / name / "tokenizer.json").read_text())
+        (tmp_path / name / "vocab.json").write_text(json.dumps(content["model"]["vocab"]))
+        (tmp_path / name / "merges.txt").write_text("#version: 0.2\n")
+        (tmp_path / name / "tokenizer.json").unlink()
+    folder = interpolate(tmp_path / "zero_shot", tmp_path / "fine_tuned", 0.5, tmp_path / "out")
+    assert {"vocab.json", "merges.txt"} <= {file.name for file in folder.iterdir()}
+    (tmp_path / "zero_shot" / "merges.txt").unlink()
+    (tmp_path / "fine_tuned" / "merges.txt").unlink()
+    with pytest.raises(NewsMatchError, match="tokenizer"):
+        interpolate(tmp_path / "zero_shot", tmp_path / "fine_tuned", 0.5, tmp_path / "other")
+
+
 def test_a_tokenizer_is_saved_as_it_was_read_whatever_it_has_cut(checkpoints, tmp_path):
     for name, texts in (("unused", []), ("used", ["a b", "c"])):
         model, processor = load_clip(checkpoints / "zero_shot")

@@ -313,7 +313,7 @@ def _explained(name_or_path: str | Path, files: str | None = None) -> AbstractCo
 def _explanation(name_or_path: str | Path, files: str | None, error: Exception) -> str | None:
     name = shortened(str(name_or_path))
     if isinstance(error, ImportError):  # a package is missing, the checkpoint may be sound
-        return None
+        return f"'{name}' cannot be loaded: {first_sentence(error)}; install what is missing."
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return f"The checkpoint '{name}' needs more memory than there is; its config.json may not be its own."
     if isinstance(error, pickle.UnpicklingError):

@@ -36,10 +36,9 @@ if TYPE_CHECKING:
 # Buffers that older versions of transformers saved among the weights: 0, 1, 2 … and no parameters.
 _LEGACY_BUFFER = "position_ids"
 _IMAGE_FILES = ("processor_config.json", "preprocessor_config.json")
-_TOKENIZER_FILES = (
-    *("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt"),
-    *("spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
-)
+# The vocabulary of a tokenizer: one of these, or both of the last.
+_WHOLE_TOKENIZERS = ("tokenizer.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+_TOKENIZER_FILES = (*_WHOLE_TOKENIZERS, "vocab.json", "merges.txt")
 # What `CLIPProcessor.from_pretrained` reads beside these, as far as it is there.
 _TEXT_FILES = (
     *_TOKENIZER_FILES,
@@ -226,8 +225,7 @@ def _settings(weights: Weights, names: Iterable[str]) -> dict[str, Path]:
 
 
 def _is_tokenizer(files: Mapping[str, Path]) -> bool:
-    whole, *parts = _TOKENIZER_FILES
-    return whole in files or all(name in files for name in parts)
+    return any(name in files for name in _WHOLE_TOKENIZERS) or {"vocab.json", "merges.txt"} <= files.keys()
 
 
 def raw_config(weights: Weights) -> dict[str, Any]:
