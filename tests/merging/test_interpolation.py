@@ -398,3 +398,14 @@ def test_what_is_no_checkpoint_is_not_replaced(checkpoints, tmp_path, content):
         with pytest.raises(NewsMatchError, match="is no checkpoint and is not replaced"):
             interpolate(*ends, 0.5, target)
     assert (tmp_path / content).read_text() == "mine"
+
+
+def test_a_setting_that_one_file_leaves_out_is_no_difference(checkpoints, tmp_path):
+    for name in ("zero_shot", "fine_tuned"):
+        shutil.copytree(checkpoints / name, tmp_path / name)
+    file = tmp_path / "zero_shot" / "config.json"
+    config = json.loads(file.read_text())
+    for tower in ("text_config", "vision_config"):
+        del config[tower]["model_type"]
+    file.write_text(json.dumps(config))
+    interpolate(tmp_path / "zero_shot", tmp_path / "fine_tuned", 0.5, tmp_path / "out")

@@ -173,3 +173,11 @@ def test_the_sentencepiece_tokenizer_of_siglip(tmp_path):
     folder = interpolate(tmp_path / "model", tmp_path / "model", 0.5, tmp_path / "wise_ft")
     assert torch.equal(embed_texts(*load_model(folder), texts, progress=False), ours)
     assert "spiece.model" in checkpoint_files(folder) or "tokenizer.json" in checkpoint_files(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_fresh_temperature_is_known_in_any_precision(dtype):
+    entry, config = ARCHITECTURES["vision-text-dual-encoder"], {"logit_scale_init_value": 2.6592}
+    assert entry.is_fresh(torch.tensor(2.6592, dtype=dtype).item(), config)
+    assert not entry.is_fresh(torch.tensor(2.7, dtype=dtype).item(), config)
+    assert not ARCHITECTURES["clip"].is_fresh(2.6592, config)

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
+import numpy as np
+
 from ..errors import NewsMatchError
 
 if TYPE_CHECKING:
@@ -211,7 +214,8 @@ class Architecture:
         name = f"{self.temperature.name}_init_value"
         initial = config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
         initial = _INITIAL if initial is None else initial
-        return self.has_fresh_projections and abs(stored - initial) < 1e-6 * abs(initial)
+        kinds = (np.float32, np.float16, ml_dtypes.bfloat16)
+        return self.has_fresh_projections and stored in {initial, *(float(kind(initial)) for kind in kinds)}
 
     def reads(self, language: str) -> bool | None:
         """Whether texts of a language need no translation; `None` where that depends on the checkpoint."""
